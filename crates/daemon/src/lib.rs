@@ -1,0 +1,1 @@
+//! Composition root of the engine: configuration, wiring, restore, reload, shutdown

@@ -1,0 +1,1 @@
+//! Registry protocol client

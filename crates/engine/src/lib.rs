@@ -1,0 +1,1 @@
+//! Container lifecycle, exec, events, restart

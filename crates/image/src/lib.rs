@@ -1,0 +1,1 @@
+//! Content store, snapshots, unpacking, archives

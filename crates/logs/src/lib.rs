@@ -1,0 +1,1 @@
+//! Log drivers: framing, rotation, reading

@@ -1,0 +1,1 @@
+//! Networks: bridge, endpoints, addresses, published ports, firewall

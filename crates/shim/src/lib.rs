@@ -1,0 +1,1 @@
+//! The monitor of one container, its protocol and client

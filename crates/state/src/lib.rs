@@ -1,0 +1,377 @@
+//! Transactional tables behind three verbs: `view` a snapshot, `update` atomically, `watch` what changed.
+//!
+//! A [`Table`] maps text keys to JSON values. Updates are serial; a failed or panicking update leaves nothing
+//! behind. Where something must be unique (a name, an address, a port), keep a table keyed by it and use
+//! [`Update::insert`], which refuses a key that is taken. The list of changes of each commit goes to every
+//! watcher in commit order. Nothing here knows what the records mean.
+
+use proa_types::{ErrorKind, Kinded};
+use redb::{Database, Durability as RedbDurability, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Serialize, de::DeserializeOwned};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// Pages kept in memory. The whole store is a few megabytes; the default of 1 GiB is for other users.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process has the file open.
+    #[error("state file {path} is in use by another daemon: stop it, or give this one another --data-root")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be opened, read or written.
+    #[error("state file {path}: {source}")]
+    Storage {
+        /// The file.
+        path: PathBuf,
+        /// What the database says.
+        source: redb::Error,
+    },
+    /// A record is not of the form expected: written by another version, or damaged.
+    #[error("record {table}/{key} cannot be read: {source}")]
+    Record {
+        /// Its table.
+        table: &'static str,
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// The key is taken.
+    #[error("{key:?} is already in use in {table}")]
+    Taken {
+        /// The table.
+        table: &'static str,
+        /// The key.
+        key: String,
+    },
+}
+
+impl Kinded for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Taken { .. } => ErrorKind::Conflict,
+            Self::Storage { source: redb::Error::Io(io), .. }
+                if io.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                ErrorKind::Exhausted
+            }
+            Self::Locked { .. } | Self::Storage { .. } | Self::Record { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+/// When a commit has reached the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Before `update` returns: survives a power cut.
+    Immediate,
+    /// With the next immediate commit: survives the death of the daemon only if it is repeated on restart.
+    Eventual,
+}
+
+/// A table: text keys, JSON values.
+pub struct Table<V> {
+    name: &'static str,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<V> Table<V> {
+    /// Names a table. It is made when first written.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, value: PhantomData }
+    }
+
+    /// The table's name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    const fn definition(&self) -> TableDefinition<'static, &'static str, &'static [u8]> {
+        TableDefinition::new(self.name)
+    }
+}
+
+/// One changed record of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its table.
+    pub table: &'static str,
+    /// Its key.
+    pub key: String,
+    /// Its new value as JSON, or none if it was removed.
+    pub value: Option<Vec<u8>>,
+}
+
+/// The store: one file, one process.
+pub struct Store {
+    path: PathBuf,
+    database: Database,
+    watchers: Mutex<Vec<Sender<Vec<Change>>>>,
+}
+
+impl Store {
+    /// Opens the file, making it if it is absent.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process holds it, [`Error::Storage`] when it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let database =
+            Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+                redb::DatabaseError::DatabaseAlreadyOpen => Error::Locked { path: path.into() },
+                other => Error::Storage { path: path.into(), source: other.into() },
+            })?;
+        Ok(Self { path: path.into(), database, watchers: Mutex::new(Vec::new()) })
+    }
+
+    /// Reads a consistent snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], and whatever `read` fails with.
+    pub fn view<T, E: From<Error>>(&self, read: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
+        let transaction = self.database.begin_read().map_err(|e| self.failed(e))?;
+        read(&View { store: self, transaction })
+    }
+
+    /// Changes records atomically: all of what `change` did, or nothing if it fails.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], and whatever `change` fails with.
+    pub fn update<T, E: From<Error>>(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&mut Update<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
+        let level = match durability {
+            Durability::Immediate => RedbDurability::Immediate,
+            Durability::Eventual => RedbDurability::None,
+        };
+        transaction.set_durability(level).map_err(|e| self.failed(e))?;
+        let mut update = Update { store: self, transaction, changes: Vec::new() };
+        let value = change(&mut update)?;
+        let Update { transaction, changes, .. } = update;
+        // The lock is held over the commit, so that watchers see commits in order.
+        let mut watchers = self.watchers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        transaction.commit().map_err(|e| self.failed(e))?;
+        if !changes.is_empty() {
+            watchers.retain(|watcher| watcher.send(changes.clone()).is_ok());
+        }
+        Ok(value)
+    }
+
+    /// The changes of every later commit, in order. Dropping the receiver ends it.
+    pub fn watch(&self) -> Receiver<Vec<Change>> {
+        let (sender, receiver) = channel();
+        self.watchers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(sender);
+        receiver
+    }
+
+    fn failed(&self, source: impl Into<redb::Error>) -> Error {
+        Error::Storage { path: self.path.clone(), source: source.into() }
+    }
+}
+
+/// A consistent snapshot of every table.
+pub struct View<'a> {
+    store: &'a Store,
+    transaction: redb::ReadTransaction,
+}
+
+impl View<'_> {
+    /// The record of `key`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] or [`Error::Record`].
+    pub fn get<V: DeserializeOwned>(&self, table: &Table<V>, key: &str) -> Result<Option<V>, Error> {
+        let Some(open) = self.open(table)? else { return Ok(None) };
+        match open.get(key).map_err(|e| self.store.failed(e))? {
+            Some(bytes) => decode(table, key, bytes.value()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Every record whose key starts with `prefix`, by key.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] or [`Error::Record`].
+    pub fn scan<V: DeserializeOwned>(
+        &self,
+        table: &Table<V>,
+        prefix: &str,
+    ) -> Result<Vec<(String, V)>, Error> {
+        match self.open(table)? {
+            Some(open) => scan(self.store, table, &open, prefix),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn open<V>(
+        &self,
+        table: &Table<V>,
+    ) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, Error> {
+        match self.transaction.open_table(table.definition()) {
+            Ok(open) => Ok(Some(open)),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(self.store.failed(error)),
+        }
+    }
+}
+
+/// A set of changes that will be committed together.
+pub struct Update<'a> {
+    store: &'a Store,
+    transaction: redb::WriteTransaction,
+    changes: Vec<Change>,
+}
+
+impl Update<'_> {
+    /// The record of `key` as this update sees it.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] or [`Error::Record`].
+    pub fn get<V: DeserializeOwned>(&self, table: &Table<V>, key: &str) -> Result<Option<V>, Error> {
+        let open = self.transaction.open_table(table.definition()).map_err(|e| self.store.failed(e))?;
+        match open.get(key).map_err(|e| self.store.failed(e))? {
+            Some(bytes) => decode(table, key, bytes.value()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Every record whose key starts with `prefix`, by key, as this update sees them.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] or [`Error::Record`].
+    pub fn scan<V: DeserializeOwned>(
+        &self,
+        table: &Table<V>,
+        prefix: &str,
+    ) -> Result<Vec<(String, V)>, Error> {
+        let open = self.transaction.open_table(table.definition()).map_err(|e| self.store.failed(e))?;
+        scan(self.store, table, &open, prefix)
+    }
+
+    /// Writes a record, replacing one that is there.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] or [`Error::Record`].
+    pub fn put<V: Serialize>(&mut self, table: &Table<V>, key: &str, value: &V) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(value).map_err(|source| Error::Record {
+            table: table.name,
+            key: key.into(),
+            source,
+        })?;
+        let mut open = self.transaction.open_table(table.definition()).map_err(|e| self.store.failed(e))?;
+        open.insert(key, bytes.as_slice()).map_err(|e| self.store.failed(e))?;
+        drop(open);
+        self.changes.push(Change { table: table.name, key: key.into(), value: Some(bytes) });
+        Ok(())
+    }
+
+    /// Writes a record whose key must be free.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] when it is not; [`Error::Storage`] or [`Error::Record`].
+    pub fn insert<V: Serialize>(&mut self, table: &Table<V>, key: &str, value: &V) -> Result<(), Error> {
+        let open = self.transaction.open_table(table.definition()).map_err(|e| self.store.failed(e))?;
+        let taken = open.get(key).map_err(|e| self.store.failed(e))?.is_some();
+        drop(open);
+        if taken {
+            return Err(Error::Taken { table: table.name, key: key.into() });
+        }
+        self.put(table, key, value)
+    }
+
+    /// Removes a record; whether it was there.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn remove<V>(&mut self, table: &Table<V>, key: &str) -> Result<bool, Error> {
+        let mut open = self.transaction.open_table(table.definition()).map_err(|e| self.store.failed(e))?;
+        let was = open.remove(key).map_err(|e| self.store.failed(e))?.is_some();
+        drop(open);
+        if was {
+            self.changes.push(Change { table: table.name, key: key.into(), value: None });
+        }
+        Ok(was)
+    }
+}
+
+fn scan<V: DeserializeOwned>(
+    store: &Store,
+    table: &Table<V>,
+    open: &impl ReadableTable<&'static str, &'static [u8]>,
+    prefix: &str,
+) -> Result<Vec<(String, V)>, Error> {
+    let mut records = Vec::new();
+    for entry in open.range::<&str>(prefix..).map_err(|e| store.failed(e))? {
+        let (key, bytes) = entry.map_err(|e| store.failed(e))?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        records.push((key.value().to_owned(), decode(table, key.value(), bytes.value())?));
+    }
+    Ok(records)
+}
+
+fn decode<V: DeserializeOwned>(table: &Table<V>, key: &str, bytes: &[u8]) -> Result<V, Error> {
+    serde_json::from_slice(bytes).map_err(|source| Error::Record {
+        table: table.name,
+        key: key.into(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: Table<String> = Table::new("names");
+
+    fn store(test: &str) -> (Store, PathBuf) {
+        let path = std::env::temp_dir().join(format!("proa-state-{test}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        (Store::open(&path).unwrap(), path)
+    }
+
+    #[test]
+    fn updates_are_atomic_unique_and_watched() {
+        let (store, path) = store("atomic");
+        let changes = store.watch();
+        store
+            .update(Durability::Immediate, |u| {
+                u.insert(&NAMES, "web", &"1".to_owned())?;
+                u.insert(&NAMES, "web2", &"2".to_owned())
+            })
+            .unwrap();
+        let taken = store.update(Durability::Immediate, |u| {
+            u.put(&NAMES, "other", &"3".to_owned())?;
+            u.insert(&NAMES, "web", &"4".to_owned())
+        });
+        assert!(matches!(taken, Err(Error::Taken { .. })));
+        let all = store.view(|v| v.scan(&NAMES, "w")).unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!(store.view(|v| v.get(&NAMES, "other")).unwrap(), None);
+        assert_eq!(changes.try_recv().unwrap().len(), 2);
+        assert!(changes.try_recv().is_err());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn one_process_holds_the_file_and_records_survive() {
+        let (store, path) = store("reopen");
+        store.update(Durability::Immediate, |u| u.put(&NAMES, "a", &"b".to_owned())).unwrap();
+        assert!(matches!(Store::open(&path), Err(Error::Locked { .. })));
+        drop(store);
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.view(|v| v.get(&NAMES, "a")).unwrap().as_deref(), Some("b"));
+        store.update(Durability::Eventual, |u| u.remove(&NAMES, "a")).unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -1,0 +1,1 @@
+//! System calls, netlink, nftables and bpf: all unsafe code of the project

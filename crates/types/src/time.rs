@@ -1,0 +1,126 @@
+//! Points in time as the Engine API writes them: RFC 3339 with up to nine decimals, trailing zeros cut,
+//! as Go's `RFC3339Nano` does.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Nanoseconds since the Unix epoch, UTC. Zero stands for "never" and is written as Go's zero time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+/// How Go writes the zero time.
+pub const GO_ZERO: &str = "0001-01-01T00:00:00Z";
+
+/// Text that is not a time.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("invalid time {0:?}: write RFC 3339 (2026-01-31T10:00:00Z) or seconds since 1970")]
+pub struct InvalidTime(pub String);
+
+impl Timestamp {
+    /// Now, by the wall clock.
+    pub fn now() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// Whole seconds since the epoch.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
+
+    /// Nanoseconds within the second.
+    pub fn nanos(self) -> i64 {
+        self.0.rem_euclid(1_000_000_000)
+    }
+
+    /// Whether this is the zero time, "never".
+    pub fn is_never(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Parses RFC 3339, or `SECONDS[.NANOS]` as the API's `since` and `until` parameters allow.
+    ///
+    /// # Errors
+    /// [`InvalidTime`] for any other text.
+    pub fn parse(text: &str) -> Result<Self, InvalidTime> {
+        if text == GO_ZERO {
+            return Ok(Self(0));
+        }
+        let bad = || InvalidTime(text.to_owned());
+        if let Ok(time) = text.parse::<jiff::Timestamp>() {
+            return i64::try_from(time.as_nanosecond()).map(Self).map_err(|_| bad());
+        }
+        let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        if fraction.len() > 9 || !digits(fraction) {
+            return Err(bad());
+        }
+        let seconds: i64 = seconds.parse().map_err(|_| bad())?;
+        let nanos: i64 = format!("{fraction:0<9}").parse().map_err(|_| bad())?;
+        seconds.checked_mul(1_000_000_000).and_then(|n| n.checked_add(nanos)).map(Self).ok_or_else(bad)
+    }
+
+    /// RFC 3339 with exactly nine decimals, as `docker logs --timestamps` prints.
+    pub fn fixed_nanos(self) -> String {
+        let (date, nanos) = (self.date(), self.nanos());
+        format!("{date}.{nanos:09}Z")
+    }
+
+    fn date(self) -> String {
+        let (days, second) = (self.seconds().div_euclid(86_400), self.seconds().rem_euclid(86_400));
+        let (year, month, day) = civil(days);
+        let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+        format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}")
+    }
+}
+
+/// Year, month and day of a day number since 1970-01-01 in the proleptic Gregorian calendar.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day_of_year - (153 * shifted + 2) / 5 + 1)
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_never() {
+            return f.write_str(GO_ZERO);
+        }
+        f.write_str(&self.date())?;
+        match self.nanos() {
+            0 => f.write_str("Z"),
+            nanos => write!(f, ".{}Z", format!("{nanos:09}").trim_end_matches('0')),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_as_go_does() {
+        assert_eq!(Timestamp(0).to_string(), GO_ZERO);
+        assert_eq!(Timestamp(1_700_000_000_120_000_000).to_string(), "2023-11-14T22:13:20.12Z");
+        assert_eq!(Timestamp(1_700_000_000_000_000_000).to_string(), "2023-11-14T22:13:20Z");
+        assert_eq!(Timestamp(951_782_400_000_000_001).fixed_nanos(), "2000-02-29T00:00:00.000000001Z");
+    }
+
+    #[test]
+    fn parses_what_it_writes_and_unix_seconds() {
+        for n in [1, 1_700_000_000_123_456_789, 951_782_400_000_000_000] {
+            assert_eq!(Timestamp::parse(&Timestamp(n).to_string()).unwrap(), Timestamp(n));
+        }
+        assert_eq!(Timestamp::parse("12.5").unwrap(), Timestamp(12_500_000_000));
+        for bad in ["", "yesterday", "1.2.3", "99999999999999999999", "1.-5"] {
+            assert!(Timestamp::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
