@@ -1,2 +1,44 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask verify | fix | test [SUITE] | bench NAME`.
+//!
+//! `verify` never writes to the tree, `fix` does. `test` installs or builds what the tests need, says what it
+//! does, and caches it. Each task ends by saying what passed.
+
+mod bench;
+mod fixtures;
+mod shell;
+mod test;
+mod verify;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  verify              formatting, lints, floors, style, licences, generated documents; writes nothing
+  fix                 formats the code and writes the generated documents anew
+  test                every suite: unit, e2e, crash
+  test unit           tests beside the code
+  test e2e [ARGS]     the engine through stock clients; `--against dockerd` proves the tests themselves;
+                      other ARGS go to the test program (a filter, --list, --nocapture)
+  test crash [ARGS]   the daemon killed at every step
+  test vm             runtime and engine tests in a small VM: pure cgroup v2, AppArmor, an older kernel
+  bench NAME          start";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["verify"] => verify::verify(),
+        ["fix"] => verify::fix(),
+        ["test", rest @ ..] => test::test(rest),
+        ["bench", name, rest @ ..] => bench::bench(name, rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A list of obligations, run once with each client, and the proof at its end that nothing leaked.
+
+use crate::leak::Holdings;
+use crate::{Client, Ctx, Daemon};
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use std::sync::{Arc, Mutex};
+
+/// The trials of a test program.
+pub struct Suite {
+    clients: Vec<Client>,
+    daemon: Arc<Mutex<Option<Arc<Daemon>>>>,
+    trials: Vec<Trial>,
+    before: Holdings,
+}
+
+impl Default for Suite {
+    fn default() -> Self {
+        Self { clients: Client::all(), daemon: Arc::default(), trials: Vec::new(), before: Holdings::now() }
+    }
+}
+
+impl Suite {
+    /// An obligation on the shared daemon, through every client.
+    pub fn each(&mut self, name: &str, test: fn(&Ctx)) {
+        for client in self.clients.clone() {
+            self.with(&client, name, test);
+        }
+    }
+
+    /// An obligation on the shared daemon, through our own client.
+    pub fn ours(&mut self, name: &str, test: fn(&Ctx)) {
+        for client in self.clients.clone().iter().filter(|client| client.is_ours()) {
+            self.with(client, name, test);
+        }
+    }
+
+    fn with(&mut self, client: &Client, name: &str, test: fn(&Ctx)) {
+        let (slot, client) = (Arc::clone(&self.daemon), client.clone());
+        let trial = Trial::test(format!("{name}::{}", client.name), move || {
+            let daemon = shared(&slot);
+            guard(move || test(&Ctx::new(&client, &daemon)))
+        });
+        self.trials.push(trial);
+    }
+
+    /// An obligation that brings its own daemons.
+    pub fn alone(&mut self, name: &str, test: fn()) {
+        self.trials.push(Trial::test(name, move || guard(test)));
+    }
+
+    /// An obligation this machine cannot show; the reason is printed.
+    pub fn skipped(&mut self, name: &str, reason: &str) {
+        println!("skipped: {name}: {reason}");
+        self.trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+    }
+
+    /// Runs everything, ends the daemon, looks for leaks, prints the summary and exits.
+    pub fn run(self) -> ! {
+        let mut args = Arguments::from_args();
+        args.test_threads = args.test_threads.or(Some(4));
+        let listing = args.list;
+        let conclusion = libtest_mimic::run(&args, self.trials);
+        let daemon = self.daemon.lock().ok().and_then(|mut slot| slot.take());
+        drop(daemon);
+        if listing {
+            conclusion.exit();
+        }
+        let leaked = leaks(&self.before);
+        finish(&conclusion, &leaked)
+    }
+}
+
+fn finish(conclusion: &Conclusion, leaked: &[String]) -> ! {
+    let name = "nothing_leaked";
+    println!("test {name} ... {}", if leaked.is_empty() { "ok" } else { "FAILED" });
+    for thing in leaked {
+        println!("    left behind: {thing}");
+    }
+    let (passed, failed) = if leaked.is_empty() { (1, 0) } else { (0, 1) };
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
+    let bad = conclusion.has_failed() || failed > 0;
+    std::process::exit(if bad { 101 } else { 0 })
+}
+
+/// What is left. The kernel takes links and namespaces down a little later, so it may look again.
+fn leaks(before: &Holdings) -> Vec<String> {
+    let mut left = Holdings::now().since(before);
+    for _ in 0..100 {
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        left = Holdings::now().since(before);
+    }
+    left
+}
+
+/// The daemon that most tests share, started by the first.
+fn shared(slot: &Mutex<Option<Arc<Daemon>>>) -> Arc<Daemon> {
+    let mut slot = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let daemon = slot.get_or_insert_with(|| {
+        let daemon = Daemon::start("shared", &[]);
+        daemon.load_busybox();
+        Arc::new(daemon)
+    });
+    Arc::clone(daemon)
+}
+
+/// A panic of the test is its failure.
+fn guard(test: impl FnOnce() + std::panic::UnwindSafe) -> Result<(), Failed> {
+    std::panic::catch_unwind(test).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned()));
+        Failed::from(text.unwrap_or_else(|| "panicked".into()))
+    })
+}

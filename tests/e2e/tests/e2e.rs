@@ -1,0 +1,5 @@
+//! Obligations of the engine, each run with every client.
+
+fn main() {
+    proa_e2e::Suite::default().run()
+}

@@ -1,0 +1,108 @@
+//! The suites. Output passes through as it comes; the last line adds up what every runner reported.
+
+use crate::fixtures::Fixtures;
+use crate::shell::{Outcome, cargo};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+/// What the runners reported so far.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    broken: Vec<String>,
+}
+
+/// Runs the suites named, or all of them.
+pub(crate) fn test(words: &[&str]) -> Outcome {
+    let mut tally = Tally::default();
+    match words {
+        [] => {
+            unit(&mut tally);
+            let fixtures = Fixtures::ready()?;
+            suite(&mut tally, &fixtures, "e2e", &[]);
+            suite(&mut tally, &fixtures, "crash", &[]);
+        }
+        ["unit"] => unit(&mut tally),
+        ["e2e", "--against", peer, rest @ ..] => {
+            let fixtures = Fixtures::ready()?;
+            let mut command = program("e2e", rest);
+            fixtures.apply(&mut command).env("PROA_AGAINST", peer);
+            tally.run("e2e", &mut command);
+        }
+        [name @ ("e2e" | "crash"), rest @ ..] => suite(&mut tally, &Fixtures::ready()?, name, rest),
+        _ => return Err("usage: cargo xtask test [unit | e2e | crash] [ARGS]".into()),
+    }
+    tally.finish()
+}
+
+fn unit(tally: &mut Tally) {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--workspace",
+        "--no-fail-fast",
+        "--exclude",
+        "proa-e2e",
+        "--exclude",
+        "proa-crash",
+    ]);
+    tally.run("unit", &mut command);
+}
+
+fn suite(tally: &mut Tally, fixtures: &Fixtures, name: &str, rest: &[&str]) {
+    tally.run(name, fixtures.apply(&mut program(name, rest)));
+}
+
+/// The test program of `tests/NAME`.
+fn program(name: &str, rest: &[&str]) -> Command {
+    let mut command = cargo();
+    command.args(["test", "-p", &format!("proa-{name}"), "--test", name, "--"]).args(rest);
+    command
+}
+
+impl Tally {
+    fn run(&mut self, title: &str, command: &mut Command) {
+        println!("── {title}");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = match child {
+            Ok(child) => child,
+            Err(error) => return self.broken.push(format!("{title}: {command:?}: {error}")),
+        };
+        for line in
+            child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()).map_while(Result::ok)
+        {
+            println!("{line}");
+            self.count(&line);
+        }
+        match child.wait() {
+            Ok(status) if status.success() => {}
+            Ok(status) => self.broken.push(format!("{title}: {status}")),
+            Err(error) => self.broken.push(format!("{title}: {error}")),
+        }
+    }
+
+    /// Adds a summary line: `test result: ok. 5 passed; 0 failed; 1 ignored; …`.
+    fn count(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("test result: ") else { return };
+        for part in rest.split(['.', ';']) {
+            match part.trim().split_once(' ') {
+                Some((n, "passed")) => self.passed += n.parse().unwrap_or(0),
+                Some((n, "failed")) => self.failed += n.parse().unwrap_or(0),
+                Some((n, "ignored")) => self.skipped += n.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+
+    fn finish(self) -> Outcome {
+        for broken in &self.broken {
+            println!("broken: {broken}");
+        }
+        // A suite that ended badly without naming a test is a failure of its own.
+        let failed = self.failed.max(self.broken.len() as u64);
+        println!("{} passed, {failed} failed, {} skipped", self.passed, self.skipped);
+        if failed == 0 { Ok(()) } else { Err(format!("{failed} failed")) }
+    }
+}
