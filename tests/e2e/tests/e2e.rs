@@ -1,5 +1,12 @@
 //! Obligations of the engine, each run with every client.
 
+// A list of obligations is as long as it is, and an unwrap that fails is a test that fails.
+#![allow(clippy::too_many_lines, clippy::unwrap_used)]
+
+mod cases;
+
 fn main() {
-    proa_e2e::Suite::default().run()
+    let mut suite = proa_e2e::Suite::default();
+    cases::add(&mut suite);
+    suite.run()
 }

@@ -1,0 +1,28 @@
+//! The obligations by subject.
+
+mod attach;
+mod errors;
+mod exec;
+mod images;
+mod lifecycle;
+mod limits;
+mod logs;
+mod network;
+mod run;
+mod security;
+mod volumes;
+
+/// Adds every obligation.
+pub fn add(suite: &mut proa_e2e::Suite) {
+    run::add(suite);
+    lifecycle::add(suite);
+    attach::add(suite);
+    exec::add(suite);
+    logs::add(suite);
+    limits::add(suite);
+    network::add(suite);
+    volumes::add(suite);
+    images::add(suite);
+    security::add(suite);
+    errors::add(suite);
+}
