@@ -3,7 +3,7 @@
 use proa_e2e::{Suite, command, command::until};
 use std::io::{Read, Write};
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("attach must show output from now on and pass input", |c| {
         let name = c.name("c");
         c.ok(&["run", "-d", "-i", "--name", &name, "busybox", "sh", "-c", "read x; echo got $x"]);

@@ -2,7 +2,7 @@
 
 use proa_e2e::Suite;
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("a missing program must exit 127 and name it", |c| {
         let name = c.name("c");
         let out = c.run(&["run", "--name", &name, "busybox", "no-such-program"]);

@@ -2,7 +2,7 @@
 
 use proa_e2e::Suite;
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("exec must run in the container and exit with its code", |c| {
         let name = c.name("c");
         c.start(&name, &[], "echo here > /file; sleep 60");

@@ -2,7 +2,7 @@
 
 use proa_e2e::{Ctx, Suite};
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("images must list what is there", |c| {
         let table = c.ok(&["images"]);
         assert!(table.lines().next().is_some_and(|l| l.contains("IMAGE")), "{table}");

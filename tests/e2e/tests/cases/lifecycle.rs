@@ -2,7 +2,7 @@
 
 use proa_e2e::{Ctx, Suite, command::until};
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("create must make a container that start runs", |c| {
         let name = c.name("c");
         let id = c.ok(&["create", "--name", &name, "busybox", "sh", "-c", "echo ran; exit 5"]);

@@ -3,7 +3,7 @@
 use proa_e2e::{Ctx, Suite};
 use std::path::PathBuf;
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("--memory must limit and the kill must be told", |c| {
         let name = c.name("c");
         let hog = "x=a; while :; do x=$x$x; done";

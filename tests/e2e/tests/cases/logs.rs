@@ -3,7 +3,7 @@
 use proa_e2e::{Suite, command::until};
 use std::io::{BufRead, BufReader};
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("logs must keep both streams apart", |c| {
         let name = c.name("c");
         c.start(&name, &[], "echo out; echo err >&2");

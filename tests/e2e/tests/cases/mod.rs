@@ -13,7 +13,7 @@ mod security;
 mod volumes;
 
 /// Adds every obligation.
-pub fn add(suite: &mut proa_e2e::Suite) {
+pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     run::add(suite);
     lifecycle::add(suite);
     attach::add(suite);

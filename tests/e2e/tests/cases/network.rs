@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Serves one page for ever.
 const SERVER: &str = "while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhello' | nc -l -p 80 >/dev/null; done";
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("a container must have an address on the bridge and a way to others", |c| {
         let (a, b) = (c.name("a"), c.name("b"));
         c.start(&a, &[], SERVER);

@@ -2,7 +2,7 @@
 
 use proa_e2e::{Ctx, Suite};
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("run must print what the program prints", |c| {
         assert_eq!(c.sh(&[], "echo out"), "out");
         let both = c.run_sh(&[], "echo out; echo err >&2");

@@ -2,7 +2,7 @@
 
 use proa_e2e::{Ctx, Suite};
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("capabilities must be docker's fourteen, nothing inheritable", |c| {
         let sets = c.sh(&[], "grep Cap /proc/self/status");
         for (set, value) in [

@@ -2,7 +2,7 @@
 
 use proa_e2e::Suite;
 
-pub fn add(s: &mut Suite) {
+pub(crate) fn add(s: &mut Suite) {
     s.each("-v must bind a directory of the host, read-only if asked", |c| {
         let dir = c.dir("bind");
         std::fs::write(dir.join("in"), "from host").unwrap();
