@@ -1,1 +1,4 @@
 //! The OCI runtime: library and command line
+
+pub mod cgroup;
+pub mod seccomp;
