@@ -1,0 +1,85 @@
+//! What can go wrong with a volume. Docker's texts where scripts match on them.
+
+use proa_types::{ContainerId, ErrorKind, Kinded};
+use std::path::PathBuf;
+
+/// A failure of a volume operation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such volume.
+    #[error("get {0}: no such volume")]
+    NotFound(String),
+    /// The name is not allowed.
+    #[error(
+        "{0:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+    )]
+    InvalidName(String),
+    /// The name is too short.
+    #[error("volume name is too short, names should be at least two alphanumeric characters")]
+    ShortName,
+    /// The name is too long for a directory.
+    #[error("volume name {0:?} is longer than 255 bytes")]
+    LongName(String),
+    /// No driver of this name.
+    #[error("error looking up volume plugin {0}: plugin {0:?} not found")]
+    Driver(String),
+    /// An option the driver does not know, or a wrong set of them.
+    #[error("{0}")]
+    Option(String),
+    /// A volume of this name exists with another driver or other options.
+    #[error(
+        "volume {0:?} already exists with another driver or other options: remove it first, or use another name"
+    )]
+    Differs(String),
+    /// Containers use it.
+    #[error("remove {name}: volume is in use - [{}]", users.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", "))]
+    InUse {
+        /// The volume.
+        name: String,
+        /// The containers.
+        users: Vec<ContainerId>,
+    },
+    /// The volume's own mount failed.
+    #[error("failed to mount local volume: mount {device}:{mountpoint}: {source}")]
+    Mount {
+        /// What was mounted.
+        device: String,
+        /// Where.
+        mountpoint: PathBuf,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// A file failed.
+    #[error("volume {name}: cannot {action} {path}: {source}")]
+    Io {
+        /// The volume.
+        name: String,
+        /// What was done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    State(#[from] proa_state::Error),
+}
+
+impl Kinded for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) | Self::Driver(_) => ErrorKind::NotFound,
+            Self::InvalidName(_) | Self::ShortName | Self::LongName(_) | Self::Option(_) => {
+                ErrorKind::InvalidArgument
+            }
+            Self::Differs(_) | Self::InUse { .. } => ErrorKind::Conflict,
+            Self::Mount { .. } => ErrorKind::Internal,
+            Self::Io { source, .. } => match ErrorKind::of_io(source) {
+                ErrorKind::Exhausted => ErrorKind::Exhausted,
+                _ => ErrorKind::Internal,
+            },
+            Self::State(error) => error.kind(),
+        }
+    }
+}
