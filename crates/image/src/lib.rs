@@ -1,1 +1,35 @@
-//! Content store, snapshots, unpacking, archives
+//! Images: the content store, layers unpacked into directories, names, archives, and the snapshots
+//! containers run on.
+//!
+//! [`ImageStore`] is the one door. It is synchronous (call it from a blocking pool), cheap to clone and to
+//! share, and answers [`ImageStore::resolve`] and [`ImageStore::snapshot_prepare`] from memory. It knows
+//! nothing of containers beyond the keys of their snapshots.
+//!
+//! What always holds:
+//! * A layer is in the tables only when its directory is complete; an image only when all its layers are.
+//!   Whatever else lies on disk after a crash is leftover, and [`ImageStore::open`] removes it.
+//! * Nothing is written outside a layer's own directory, whatever an archive says.
+//! * A layer's exact tar, or the exact blob it was pulled as, can always be read back.
+
+pub mod builtin;
+mod catalog;
+mod content;
+mod driver;
+mod error;
+mod image;
+mod ingest;
+mod progress;
+mod record;
+mod snapshot;
+mod store;
+pub mod tar;
+
+pub use driver::DriverKind;
+pub use error::{Error, Result};
+pub use image::{
+    Blob, DriverData, HistoryRow, Image, ImageUse, ImportOptions, Loaded, NewImage, PushPlan, Removal,
+    RemoveOptions, Snapshot,
+};
+pub use ingest::Ingest;
+pub use progress::{Phase, Progress};
+pub use store::ImageStore;

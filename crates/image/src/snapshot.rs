@@ -1,0 +1,106 @@
+//! Driver `overlay`: a container is an upper and a work directory; the kernel stacks the layers.
+
+use crate::driver::{Driver, LayerDir};
+use crate::{DriverData, Error, Result, Snapshot};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chmodat, chownat, mkdirat, statat};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The overlay driver, with its home directory.
+pub(crate) struct OverlayDriver {
+    home: PathBuf,
+}
+
+impl OverlayDriver {
+    /// A driver whose containers live in `home`.
+    pub(crate) fn new(home: PathBuf) -> Self {
+        Self { home }
+    }
+
+    fn dir(&self, key: &str) -> PathBuf {
+        self.home.join(format!("c-{key}"))
+    }
+}
+
+impl Driver for OverlayDriver {
+    fn name(&self) -> &'static str {
+        "overlay2"
+    }
+
+    fn prepare(&self, key: &str, layers: &[LayerDir]) -> Result<Snapshot> {
+        let dir = self.dir(key);
+        let made = || -> rustix::io::Result<()> {
+            mkdirat(CWD, &dir, Mode::from_raw_mode(0o710))?;
+            let upper = dir.join("upper");
+            mkdirat(CWD, &upper, Mode::from_raw_mode(0o755))?;
+            copy_root(layers.first(), &upper)?;
+            mkdirat(CWD, dir.join("work"), Mode::from_raw_mode(0o700))
+        };
+        made().map_err(Error::errno(format!("cannot make the snapshot {}", dir.display())))?;
+        Ok(self.paths(key, layers))
+    }
+
+    fn paths(&self, key: &str, layers: &[LayerDir]) -> Snapshot {
+        let dir = self.dir(key);
+        Snapshot::Overlay { lower: layers.to_vec(), upper: dir.join("upper"), work: dir.join("work") }
+    }
+
+    fn remove(&self, key: &str) -> Result<()> {
+        remove_tree(&self.dir(key))
+    }
+
+    fn written(&self, key: &str) -> PathBuf {
+        self.dir(key).join("upper")
+    }
+
+    fn home(&self) -> &Path {
+        &self.home
+    }
+
+    fn data(&self, key: Option<&str>, layers: &[LayerDir]) -> DriverData {
+        let text = |path: &Path| path.display().to_string();
+        let mut data = BTreeMap::new();
+        let mut lower: Vec<String> = layers.iter().map(|layer| text(layer)).collect();
+        match key {
+            Some(key) => {
+                data.insert("UpperDir".into(), text(&self.dir(key).join("upper")));
+                data.insert("WorkDir".into(), text(&self.dir(key).join("work")));
+                data.insert("MergedDir".into(), text(&self.dir(key).join("merged")));
+            }
+            None if lower.is_empty() => {}
+            None => {
+                data.insert("UpperDir".into(), lower.remove(0));
+            }
+        }
+        if !lower.is_empty() {
+            data.insert("LowerDir".into(), lower.join(":"));
+        }
+        DriverData { name: self.name().into(), data }
+    }
+}
+
+/// Gives `upper` mode and owner of the topmost layer's root: overlayfs shows those of `upper` at `/`.
+fn copy_root(top: Option<&LayerDir>, upper: &Path) -> rustix::io::Result<()> {
+    let Some(top) = top else { return chmodat(CWD, upper, Mode::from_raw_mode(0o755), AtFlags::empty()) };
+    let stat = statat(CWD, top, AtFlags::SYMLINK_NOFOLLOW)?;
+    debug_assert_eq!(FileType::from_raw_mode(stat.st_mode), FileType::Directory);
+    if (stat.st_uid, stat.st_gid) != (0, 0) {
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        chownat(CWD, upper, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    // Also when the umask has taken bits away.
+    chmodat(CWD, upper, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())
+}
+
+/// Removes a directory tree; absent is fine.
+///
+/// # Errors
+/// [`Error::Io`] naming the directory.
+pub(crate) fn remove_tree(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("cannot remove {}", dir.display()))(error))
+        }
+        _ => Ok(()),
+    }
+}
