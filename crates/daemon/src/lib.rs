@@ -1,1 +1,6 @@
-//! Composition root of the engine: configuration, wiring, restore, reload, shutdown
+//! Composition root of the engine: configuration, wiring, restore, reload, shutdown.
+
+mod config;
+mod error;
+mod option;
+mod values;
