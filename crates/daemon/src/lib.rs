@@ -2,5 +2,7 @@
 
 mod config;
 mod error;
+mod listen;
 mod option;
+mod pidfile;
 mod values;

@@ -1,4 +1,5 @@
 //! System calls, netlink, nftables and bpf: all unsafe code of the project
 
+pub mod inherited;
 pub mod netlink;
 pub mod nfnetlink;
