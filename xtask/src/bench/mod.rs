@@ -1,0 +1,16 @@
+//! Benchmarks: tables with peers and floors measured in the same run. Quote ratios: the machine is noisy.
+
+mod memory;
+mod peer;
+mod start;
+mod table;
+
+use crate::shell::Outcome;
+
+/// Runs the benchmark of that name.
+pub(crate) fn bench(name: &str, rest: &[&str]) -> Outcome {
+    match name {
+        "start" => start::start(rest),
+        _ => Err(format!("there is no benchmark {name:?}; there is: start")),
+    }
+}
