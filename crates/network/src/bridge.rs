@@ -1,61 +1,39 @@
-//! The default network: a Linux bridge with NAT.
+//! The default network: a Linux bridge with NAT, as docker's `docker0` is.
+//!
+//! Kernel objects, all removed by [`Bridge::shutdown_if_unused`]: the bridge with its address, one `veth` per endpoint,
+//! one nftables table. What stays is `net.ipv4.ip_forward`, which is switched on if it was off when the first endpoint
+//! appeared ([`Bridge::enabled_forwarding`]): others may have come to rely on it.
+//!
+//! Locking: the state is locked while addresses, the bridge and the table change, never while an interface is made or
+//! a socket bound. An endpoint's place is taken before its interface is made, so that the network is not shut down
+//! under it.
 
-use crate::{Addressing, Driver, Endpoint, EndpointRecord, EndpointRequest, Error, PortBinding, Published};
-use crate::{Result, Subnet};
-use proa_types::SandboxId;
-use std::net::{IpAddr, Ipv4Addr};
+mod config;
+mod host;
+mod sandbox;
+mod state;
+
+pub use config::BridgeConfig;
+
+use crate::listener::{self, Ephemeral};
+use crate::{Addressing, Driver, Endpoint, EndpointRecord, EndpointRequest, Error, PortBinding, PortHolder};
+use crate::{Published, PublishedPort, Result, firewall, holder};
+use proa_sys::netlink::{Batch, Link, Socket};
+use proa_sys::nfnetlink;
+use proa_types::{PortProtocol, SandboxId};
+use sandbox::Pair;
+use state::State;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
-
-/// How a bridge network is set up; the names of dockerd's flags are given where they differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BridgeConfig {
-    /// The bridge's interface name, at most 15 bytes. (`--bridge`)
-    pub name: String,
-    /// The nftables table, of family `inet`, that belongs to this bridge alone.
-    pub table: String,
-    /// The host's address and the prefix; `None` takes the first free pool. (`--bip`)
-    pub subnet: Option<Subnet>,
-    /// The part of the subnet that endpoints get addresses from; `None` is all of it. (`--fixed-cidr`)
-    pub pool: Option<Subnet>,
-    /// The default gateway of endpoints; `None` is the bridge. (`--default-gateway`)
-    pub gateway: Option<Ipv4Addr>,
-    /// The interfaces' MTU in bytes; 0 takes 1500.
-    pub mtu: u32,
-    /// Whether endpoints may talk to each other. (`--icc`)
-    pub inter_container: bool,
-    /// Whether what leaves the host gets the host's address. (`--ip-masq`)
-    pub masquerade: bool,
-    /// Whether to switch on the host's IPv4 forwarding when the first endpoint appears. (`--ip-forward`)
-    pub forward: bool,
-    /// Where ports are published when the request does not say; `0.0.0.0` is all addresses of both families. (`--ip`)
-    pub default_bind: IpAddr,
-    /// Whether the bridge is the administrator's: it must exist, and is neither configured nor removed.
-    pub existing: bool,
-}
-
-impl BridgeConfig {
-    /// Docker's defaults on a bridge and a table called `name`.
-    pub fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            table: name.to_owned(),
-            subnet: None,
-            pool: None,
-            gateway: None,
-            mtu: 1500,
-            inter_container: true,
-            masquerade: true,
-            forward: true,
-            default_bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            existing: false,
-        }
-    }
-}
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A bridge network. It is lazy: opening it touches nothing, its kernel objects appear with the first endpoint.
 #[derive(Debug)]
 pub struct Bridge {
     config: BridgeConfig,
+    state: Mutex<State>,
+    ephemeral: Ephemeral,
 }
 
 impl Bridge {
@@ -64,7 +42,8 @@ impl Bridge {
     /// # Errors
     /// When the configuration contradicts itself.
     pub fn open(config: BridgeConfig) -> Result<Self> {
-        Ok(Self { config })
+        config.check()?;
+        Ok(Self { config, state: Mutex::default(), ephemeral: Ephemeral::default() })
     }
 
     /// How it is configured.
@@ -72,28 +51,78 @@ impl Bridge {
         &self.config
     }
 
+    /// Whether this network switched the host's IPv4 forwarding on.
+    pub fn enabled_forwarding(&self) -> bool {
+        self.state().enabled_forwarding
+    }
+
     /// See [`Driver::addressing`].
     ///
     /// # Errors
     /// When no free pool is left.
     pub fn addressing(&self) -> Result<Addressing> {
-        Err(Error::NotYet("addressing"))
+        self.state().addressing(&self.config)
     }
 
     /// See [`Driver::connect`].
     ///
     /// # Errors
     /// When addresses ran out, the wished one is taken, or the kernel refuses; nothing is left behind.
-    pub fn connect(&self, _request: &EndpointRequest, _netns: BorrowedFd<'_>) -> Result<Endpoint> {
-        Err(Error::NotYet("connect"))
+    pub fn connect(&self, request: &EndpointRequest, netns: BorrowedFd<'_>) -> Result<Endpoint> {
+        // A network that was made for an endpoint which then failed is not left behind.
+        self.connect_or_release(request, netns).inspect_err(|_| drop(self.shutdown_if_unused()))
+    }
+
+    fn connect_or_release(&self, request: &EndpointRequest, netns: BorrowedFd<'_>) -> Result<Endpoint> {
+        let mut socket = host::socket()?;
+        let (endpoint, bridge, announce) = {
+            let mut state = self.state();
+            let bridge = state.ensure_up(&self.config, &mut socket)?;
+            let endpoint = state.reserve(&self.config, request)?;
+            let announce = state.must_announce(&endpoint);
+            (endpoint, bridge, announce)
+        };
+        let result = self.attach(&mut socket, &endpoint, bridge, announce, netns);
+        result.map(|()| endpoint).inspect_err(|_| drop(self.state().release(&request.sandbox)))
+    }
+
+    /// Makes the interface; once more if somebody removed the bridge meanwhile.
+    fn attach(
+        &self,
+        socket: &mut Socket,
+        endpoint: &Endpoint,
+        bridge: u32,
+        announce: bool,
+        netns: BorrowedFd<'_>,
+    ) -> Result<()> {
+        let (mtu, isolated) = (self.config.mtu(), !self.config.inter_container);
+        let mut pair = Pair { endpoint, bridge, mtu, isolated, announce };
+        if announce {
+            forget_neighbour(socket, endpoint.address, bridge);
+        }
+        let first = sandbox::connect(socket, &pair, netns);
+        let vanished =
+            first.is_err() && host::find(socket, &self.config.name)?.is_none_or(|l| l.index != bridge);
+        if !vanished {
+            return first;
+        }
+        pair.bridge = {
+            let mut state = self.state();
+            state.bridge = None;
+            state.ensure_up(&self.config, socket)?
+        };
+        sandbox::connect(socket, &pair, netns)
     }
 
     /// See [`Driver::disconnect`].
     ///
     /// # Errors
-    /// When the kernel refuses.
-    pub fn disconnect(&self, _sandbox: &SandboxId) -> Result<()> {
-        Err(Error::NotYet("disconnect"))
+    /// When the kernel refuses to take published ports out of the firewall; the address is free all the same.
+    pub fn disconnect(&self, sandbox: &SandboxId) -> Result<()> {
+        let mut state = self.state();
+        let result = state.unpublish(&self.config, sandbox);
+        state.release(sandbox);
+        result
     }
 
     /// See [`Driver::publish`].
@@ -102,27 +131,81 @@ impl Bridge {
     /// When a port is taken (naming its holder), the host address is not this host's, or the kernel refuses.
     pub fn publish(
         &self,
-        _sandbox: &SandboxId,
-        _address: Ipv4Addr,
-        _bindings: &[PortBinding],
+        sandbox: &SandboxId,
+        address: Ipv4Addr,
+        bindings: &[PortBinding],
     ) -> Result<Vec<Published>> {
-        Err(Error::NotYet("publish"))
+        let known = self.state().endpoints.get(sandbox).is_some_and(|held| held.endpoint.address == address);
+        if !known {
+            return Err(Error::NotConnected(sandbox.clone()));
+        }
+        let holder = |host, protocol| self.holder(host, protocol);
+        let published = listener::bind_all(bindings, self.config.default_bind, &self.ephemeral, &holder)?;
+        let ports: Vec<PublishedPort> = published.iter().map(Published::port).collect();
+        let host_link = self.state().publish(&self.config, sandbox, address, &ports)?;
+        if self.config.inter_container {
+            allow_hairpin(&mut host::socket()?, [host_link.as_str()]);
+        }
+        Ok(published)
+    }
+
+    /// Who holds a port of the host: an endpoint of this network, or else a process.
+    fn holder(&self, host: SocketAddr, protocol: PortProtocol) -> PortHolder {
+        let same = |port: &PublishedPort| {
+            port.host_port == host.port()
+                && port.container.protocol == protocol
+                && overlap(port.host_ip, host.ip())
+        };
+        let state = self.state();
+        let known = state.endpoints.values().find(|held| held.published.iter().any(same));
+        let known = known.map(|held| held.endpoint.sandbox.clone());
+        drop(state);
+        known.map_or_else(|| holder::find(host, protocol), PortHolder::Sandbox)
     }
 
     /// See [`Driver::unpublish`].
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn unpublish(&self, _sandbox: &SandboxId) -> Result<()> {
-        Err(Error::NotYet("unpublish"))
+    pub fn unpublish(&self, sandbox: &SandboxId) -> Result<()> {
+        self.state().unpublish(&self.config, sandbox)
     }
 
     /// See [`Driver::reconcile`].
     ///
     /// # Errors
     /// When the kernel refuses; the rest is done all the same.
-    pub fn reconcile(&self, _live: &[EndpointRecord]) -> Result<()> {
-        Err(Error::NotYet("reconcile"))
+    pub fn reconcile(&self, live: &[EndpointRecord]) -> Result<()> {
+        let mut socket = host::socket()?;
+        let mut state = self.state();
+        state.adopt(&self.config, live)?;
+        let swept = self.sweep(&mut socket, live);
+        if live.is_empty() {
+            firewall::delete(&mut nfnetlink::open()?, &self.config.table)?;
+            return swept;
+        }
+        let index = state.ensure_up(&self.config, &mut socket)?;
+        let reattached = reattach(&mut socket, index, live);
+        if self.config.inter_container {
+            let publishers = live.iter().filter(|record| !record.published.is_empty());
+            allow_hairpin(&mut socket, publishers.map(|record| record.endpoint.host_link.as_str()));
+        }
+        swept.and(reattached)
+    }
+
+    /// Removes the interfaces of endpoints that do not live.
+    fn sweep(&self, socket: &mut Socket, live: &[EndpointRecord]) -> Result<()> {
+        let Some(bridge) = host::find(socket, &self.config.name)? else { return Ok(()) };
+        let live: HashSet<&str> = live.iter().map(|record| record.endpoint.host_link.as_str()).collect();
+        let left_over = |link: &Link| {
+            link.master == bridge.index
+                && link.kind == "veth"
+                && state::is_host_link(&link.name)
+                && !live.contains(link.name.as_str())
+        };
+        let links = host::links(socket)?;
+        links.iter().filter(|link| left_over(link)).for_each(|link| sandbox::remove(socket, &link.name));
+        Ok(())
     }
 
     /// See [`Driver::shutdown_if_unused`].
@@ -130,8 +213,58 @@ impl Bridge {
     /// # Errors
     /// When the kernel refuses.
     pub fn shutdown_if_unused(&self) -> Result<bool> {
-        Err(Error::NotYet("shutdown"))
+        let mut state = self.state();
+        if !state.endpoints.is_empty() {
+            return Ok(false);
+        }
+        state.bridge = None;
+        let mut removed = firewall::delete(&mut nfnetlink::open()?, &self.config.table)?;
+        if !self.config.existing {
+            let mut socket = host::socket()?;
+            if host::find(&mut socket, &self.config.name)?.is_some_and(|link| link.kind == "bridge") {
+                let mut batch = Batch::new();
+                batch.delete_link(&self.config.name);
+                socket.exchange(batch)?;
+                removed = true;
+            }
+        }
+        Ok(removed)
     }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts live interfaces that lost their bridge on it again.
+fn reattach(socket: &mut Socket, bridge: u32, live: &[EndpointRecord]) -> Result<()> {
+    let live: HashSet<&str> = live.iter().map(|record| record.endpoint.host_link.as_str()).collect();
+    let links = host::links(socket)?;
+    let mut batch = Batch::new();
+    let lost = links.iter().filter(|link| link.master != bridge && live.contains(link.name.as_str()));
+    lost.for_each(|link| batch.set_master(&link.name, bridge));
+    socket.exchange(batch)?;
+    Ok(())
+}
+
+/// Lets endpoints reach their own published ports by the host's address. One that cannot, because it is ending just
+/// now, is no reason to fail.
+fn allow_hairpin<'a>(socket: &mut Socket, host_links: impl IntoIterator<Item = &'a str>) {
+    let mut batch = Batch::new();
+    host_links.into_iter().for_each(|name| batch.allow_hairpin(name));
+    let _ = socket.exchange(batch);
+}
+
+/// Not knowing the neighbour is fine.
+fn forget_neighbour(socket: &mut Socket, address: Ipv4Addr, bridge: u32) {
+    let mut batch = Batch::new();
+    batch.delete_neighbour(address.into(), bridge);
+    let _ = socket.exchange(batch);
+}
+
+/// Whether two sockets cannot have these addresses and one port: equal, or one of them all of the family.
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    a.is_ipv4() == b.is_ipv4() && (a == b || a.is_unspecified() || b.is_unspecified())
 }
 
 impl Driver for Bridge {
@@ -168,3 +301,6 @@ impl Driver for Bridge {
         Self::shutdown_if_unused(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

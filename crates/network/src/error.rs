@@ -92,9 +92,15 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
-    /// Not there yet.
-    #[error("the network driver cannot do this yet: {0}")]
-    NotYet(&'static str),
+    /// The sandbox's network namespace cannot be entered.
+    #[error("cannot enter the sandbox's network namespace: {source}")]
+    Namespace {
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The kernel refused to change links, addresses, routes or the firewall.
+    #[error(transparent)]
+    Kernel(#[from] proa_sys::netlink::Error),
 }
 
 /// Who holds a port.
@@ -138,8 +144,13 @@ impl Kinded for Error {
             Self::AddressTaken { .. } | Self::AlreadyConnected(_) => ErrorKind::Conflict,
             Self::NotConnected(_) => ErrorKind::NotFound,
             Self::PortTaken { .. } | Self::PortsExhausted { .. } => ErrorKind::Conflict,
-            Self::Bind { source, .. } | Self::File { source, .. } => ErrorKind::of_io(source),
-            Self::NotYet(_) => ErrorKind::NotImplemented,
+            Self::Bind { source, .. } | Self::File { source, .. } | Self::Namespace { source } => {
+                ErrorKind::of_io(source)
+            }
+            Self::Kernel(error) => match error.errno() {
+                Some(errno) => ErrorKind::of_io(&errno.into()),
+                None => ErrorKind::Internal,
+            },
         }
     }
 }

@@ -85,6 +85,11 @@ pub fn host_resolv_conf() -> String {
     text
 }
 
+/// The name servers the host itself asks.
+pub(crate) fn host_servers() -> Vec<IpAddr> {
+    HostFile::parse(&host_resolv_conf()).servers
+}
+
 /// A name and an address for `/etc/hosts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtraHost {

@@ -25,6 +25,10 @@ pub mod driver;
 pub mod endpoint;
 mod error;
 pub mod files;
+mod firewall;
+mod holder;
+mod ipam;
+mod listener;
 pub mod port;
 
 pub use address::{MacAddress, Subnet};

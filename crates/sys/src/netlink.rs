@@ -15,7 +15,7 @@ mod route;
 pub use decode::{Attributes, Message, Messages};
 pub(crate) use encode::{ACK, APPEND, CREATE, DUMP, EXCLUSIVE};
 pub use encode::{Batch, Body};
-pub use namespace::in_namespace;
+pub use namespace::{in_namespace, new_namespace};
 pub use route::{Address, Link, LinkPeer, NewBridge, NewVeth, Route};
 
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};

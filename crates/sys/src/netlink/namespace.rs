@@ -1,11 +1,12 @@
 //! Work inside another network namespace without disturbing this process.
 
-use rustix::fd::BorrowedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// The work's stack: netlink buffers are on the heap.
-const STACK: usize = 256 << 10;
+const STACK: usize = 1 << 20;
 
 /// Runs `work` in the network namespace `netns`, on a thread of its own that does nothing else and ends with it: a
 /// namespace is a property of a thread, and no other work may ever run in the wrong one. Sockets opened by `work`, and
@@ -28,4 +29,22 @@ pub fn in_namespace<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + S
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Makes a new network namespace, which lives as long as the descriptor.
+///
+/// unshare(2), <https://man7.org/linux/man-pages/man2/unshare.2.html>, Linux 2.6.29.
+///
+/// # Errors
+/// When no thread or no namespace can be made (`CAP_SYS_ADMIN` is needed).
+pub fn new_namespace() -> Result<OwnedFd, Errno> {
+    let inside = || {
+        // SAFETY: a new network namespace for this thread alone, which has no sockets and ends with this closure; no
+        // memory and no descriptor table is unshared.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+        rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    };
+    let thread = std::thread::Builder::new().name("netns".into()).stack_size(STACK).spawn(inside);
+    let thread = thread.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -38,6 +38,7 @@ mod link {
     pub(super) const INFO_SLAVE_DATA: u16 = 5;
     pub(super) const VETH_PEER: u16 = 1;
     pub(super) const BRIDGE_STP: u16 = 5;
+    pub(super) const PORT_HAIRPIN: u16 = 4;
     pub(super) const PORT_ISOLATED: u16 = 33;
 }
 
@@ -98,7 +99,7 @@ pub struct NewBridge<'a> {
 pub struct NewVeth<'a> {
     /// The name of the host's end.
     pub name: &'a str,
-    /// The bridge's number.
+    /// The number of the bridge the host's end becomes a port of, 0 for none.
     pub master: u32,
     /// The largest packet in bytes, on both ends.
     pub mtu: u32,
@@ -153,7 +154,9 @@ impl Batch {
         let label = format!("create interface {} with {} in the sandbox", veth.name, veth.peer.name);
         self.message(label, NEW_LINK, ACK | CREATE | EXCLUSIVE, &link_header(0, UP, UP), |body| {
             body.text(link::IFNAME, veth.name);
-            body.u32(link::MASTER, veth.master);
+            if veth.master != 0 {
+                body.u32(link::MASTER, veth.master);
+            }
             end_of_pair(body, veth.mtu);
             body.nested(link::LINKINFO, |body| {
                 body.text(link::INFO_KIND, "veth");
@@ -170,13 +173,31 @@ impl Batch {
         self.message(label, NEW_LINK, ACK, &link_header(index, UP, UP), |_| {});
     }
 
+    /// Makes an interface a port of the bridge `master`, and switches it on.
+    pub fn set_master(&mut self, name: &str, master: u32) {
+        let label = format!("attach interface {name} to its bridge");
+        self.message(label, NEW_LINK, ACK, &link_header(0, UP, UP), |body| {
+            body.text(link::IFNAME, name);
+            body.u32(link::MASTER, master);
+        });
+    }
+
     /// Forbids a bridge's port to talk to other isolated ports. Linux 4.18.
     pub fn isolate_port(&mut self, name: &str) {
-        self.message(format!("isolate interface {name}"), NEW_LINK, ACK, &link_header(0, 0, 0), |body| {
+        self.port_flag(format!("isolate interface {name}"), name, link::PORT_ISOLATED);
+    }
+
+    /// Lets a bridge send a frame back out of the port it came in by.
+    pub fn allow_hairpin(&mut self, name: &str) {
+        self.port_flag(format!("allow hairpin traffic on interface {name}"), name, link::PORT_HAIRPIN);
+    }
+
+    fn port_flag(&mut self, label: String, name: &str, flag: u16) {
+        self.message(label, NEW_LINK, ACK, &link_header(0, 0, 0), |body| {
             body.text(link::IFNAME, name);
             body.nested(link::LINKINFO, |body| {
                 body.text(link::INFO_SLAVE_KIND, "bridge");
-                body.nested(link::INFO_SLAVE_DATA, |body| body.u8(link::PORT_ISOLATED, 1));
+                body.nested(link::INFO_SLAVE_DATA, |body| body.u8(flag, 1));
             });
         });
     }

@@ -1,0 +1,6 @@
+//! Real traffic through a real kernel, in network namespaces that each test makes for itself.
+
+mod lab;
+mod lifecycle;
+mod ports;
+mod traffic;
