@@ -1,7 +1,7 @@
 //! System calls, netlink, nftables and bpf: all unsafe code of the project
 
-pub mod inherited;
 pub mod bpf;
+pub mod inherited;
 pub mod netlink;
 pub mod nfnetlink;
 pub mod seccomp;
