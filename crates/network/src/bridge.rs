@@ -17,9 +17,8 @@ pub use config::BridgeConfig;
 
 use crate::listener::{self, Ephemeral};
 use crate::{Addressing, Driver, Endpoint, EndpointRecord, EndpointRequest, Error, PortBinding, PortHolder};
-use crate::{Published, PublishedPort, Result, firewall, holder};
+use crate::{Published, PublishedPort, Result, holder};
 use proa_sys::netlink::{Batch, Link, Socket};
-use proa_sys::nfnetlink;
 use proa_types::{PortProtocol, SandboxId};
 use sandbox::Pair;
 use state::State;
@@ -75,30 +74,24 @@ impl Bridge {
 
     fn connect_or_release(&self, request: &EndpointRequest, netns: BorrowedFd<'_>) -> Result<Endpoint> {
         let mut socket = host::socket()?;
-        let (endpoint, bridge, announce) = {
+        let isolated = !self.config.inter_container;
+        let (endpoint, bridge, mtu, announce) = {
             let mut state = self.state();
             let bridge = state.ensure_up(&self.config, &mut socket)?;
             let endpoint = state.reserve(&self.config, request)?;
             let announce = state.must_announce(&endpoint);
-            (endpoint, bridge, announce)
+            (endpoint, bridge, state.mtu, announce)
         };
-        let result = self.attach(&mut socket, &endpoint, bridge, announce, netns);
+        let pair = Pair { endpoint: &endpoint, bridge, mtu, isolated, announce };
+        let result = self.attach(&mut socket, pair, netns);
         result.map(|()| endpoint).inspect_err(|_| drop(self.state().release(&request.sandbox)))
     }
 
     /// Makes the interface; once more if somebody removed the bridge meanwhile.
-    fn attach(
-        &self,
-        socket: &mut Socket,
-        endpoint: &Endpoint,
-        bridge: u32,
-        announce: bool,
-        netns: BorrowedFd<'_>,
-    ) -> Result<()> {
-        let (mtu, isolated) = (self.config.mtu(), !self.config.inter_container);
-        let mut pair = Pair { endpoint, bridge, mtu, isolated, announce };
-        if announce {
-            forget_neighbour(socket, endpoint.address, bridge);
+    fn attach(&self, socket: &mut Socket, mut pair: Pair<'_>, netns: BorrowedFd<'_>) -> Result<()> {
+        let bridge = pair.bridge;
+        if pair.announce {
+            forget_neighbour(socket, pair.endpoint.address, bridge);
         }
         let first = sandbox::connect(socket, &pair, netns);
         let vanished =
@@ -181,7 +174,7 @@ impl Bridge {
         state.adopt(&self.config, live)?;
         let swept = self.sweep(&mut socket, live);
         if live.is_empty() {
-            firewall::delete(&mut nfnetlink::open()?, &self.config.table)?;
+            state.remove_table(&self.config)?;
             return swept;
         }
         let index = state.ensure_up(&self.config, &mut socket)?;
@@ -218,7 +211,7 @@ impl Bridge {
             return Ok(false);
         }
         state.bridge = None;
-        let mut removed = firewall::delete(&mut nfnetlink::open()?, &self.config.table)?;
+        let mut removed = state.remove_table(&self.config)?;
         if !self.config.existing {
             let mut socket = host::socket()?;
             if host::find(&mut socket, &self.config.name)?.is_some_and(|link| link.kind == "bridge") {

@@ -15,9 +15,10 @@ mod route;
 pub use decode::{Attributes, Message, Messages};
 pub(crate) use encode::{ACK, APPEND, CREATE, DUMP, EXCLUSIVE};
 pub use encode::{Batch, Body};
-pub use namespace::{in_namespace, new_namespace};
+pub use namespace::{in_namespace, new_namespace, spawn_in_namespace};
 pub use route::{Address, Link, LinkPeer, NewBridge, NewVeth, Route};
 
+use rustix::buffer::spare_capacity;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -112,7 +113,8 @@ impl Socket {
         // Both only shape error messages: a kernel without them still works.
         let _ = set_option(&fd, libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1);
         let _ = set_option(&fd, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1);
-        Ok(Self { fd, sequence: 0, buffer: vec![0; RECEIVE_BUFFER] })
+        // Reserved, not written: memory that no answer needs is never touched.
+        Ok(Self { fd, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BUFFER) })
     }
 
     /// Sends a batch and collects what comes back. Every message that asked for an acknowledgement or a dump must have
@@ -148,12 +150,13 @@ impl Socket {
     /// The next datagram; `None` when the queue is empty.
     fn receive(&mut self) -> Result<Option<&[u8]>, Error> {
         loop {
+            self.buffer.clear();
             let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-            match rustix::net::recv(&self.fd, self.buffer.as_mut_slice(), flags) {
+            match rustix::net::recv(&self.fd, spare_capacity(&mut self.buffer), flags) {
                 Ok((kept, whole)) if whole > kept => {
                     return Err(Error::Call { call: "recv", errno: Errno::MSGSIZE });
                 }
-                Ok((kept, _)) => return Ok(self.buffer.get(..kept)),
+                Ok(_) => return Ok(Some(self.buffer.as_slice())),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(errno) => return Err(Error::Call { call: "recv", errno }),

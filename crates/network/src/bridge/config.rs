@@ -6,8 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 /// The kernel's limit on interface names, without the terminating zero.
 const LONGEST_NAME: usize = 15;
 /// Below this IPv4 does not work. (RFC 791)
-const SMALLEST_MTU: u32 = 68;
-const USUAL_MTU: u32 = 1500;
+pub(super) const SMALLEST_MTU: u32 = 68;
 
 /// How a bridge network is set up; the names of dockerd's flags are given where they differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +21,7 @@ pub struct BridgeConfig {
     pub pool: Option<Subnet>,
     /// The default gateway of endpoints; `None` is the bridge. (`--default-gateway`)
     pub gateway: Option<Ipv4Addr>,
-    /// The interfaces' MTU in bytes; 0 takes 1500.
+    /// The interfaces' MTU in bytes; 0 takes that of the interface with the default route, at most 1500. (`--mtu`)
     pub mtu: u32,
     /// Whether endpoints may talk to each other. (`--icc`)
     pub inter_container: bool,
@@ -45,18 +44,13 @@ impl BridgeConfig {
             subnet: None,
             pool: None,
             gateway: None,
-            mtu: 1500,
+            mtu: 0,
             inter_container: true,
             masquerade: true,
             forward: true,
             default_bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             existing: false,
         }
-    }
-
-    /// The MTU to use, in bytes.
-    pub(super) fn mtu(&self) -> u32 {
-        if self.mtu == 0 { USUAL_MTU } else { self.mtu }
     }
 
     /// Whether the configuration makes sense by itself.
@@ -70,7 +64,7 @@ impl BridgeConfig {
         if self.table.is_empty() || self.table.len() > 255 {
             return Err(Error::Config("the firewall table needs a name".into()));
         }
-        if self.mtu() < SMALLEST_MTU {
+        if self.mtu != 0 && self.mtu < SMALLEST_MTU {
             return Err(Error::Config(format!("an MTU of {} is too small for IPv4", self.mtu)));
         }
         match (self.subnet, self.gateway) {

@@ -1,5 +1,6 @@
 //! The host's side of a bridge network in the kernel: links, addresses, sysctls.
 
+use super::config::{BridgeConfig, SMALLEST_MTU};
 use crate::{Addressing, Error, MacAddress, Result, Subnet};
 use proa_sys::netlink::{Address, Batch, Link, NewBridge, Protocol, Route, Socket};
 use rustix::fd::OwnedFd;
@@ -7,6 +8,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::net::{IpAddr, Ipv4Addr};
 
+/// The largest payload of an Ethernet frame, in bytes.
+const ETHERNET_MTU: u32 = 1500;
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// A route socket in this thread's network namespace.
@@ -74,7 +77,9 @@ fn v4(address: IpAddr, prefix: u8) -> Option<Subnet> {
 }
 
 /// Makes the bridge.
-pub(super) fn create(socket: &mut Socket, name: &str, mtu: u32, gateway: Ipv4Addr) -> Result<Link> {
+pub(super) fn create(socket: &mut Socket, config: &BridgeConfig, gateway: Ipv4Addr) -> Result<Link> {
+    let name = config.name.as_str();
+    let mtu = if config.mtu == 0 { usual_mtu(socket)? } else { config.mtu };
     let mut batch = Batch::new();
     batch.add_bridge(&NewBridge { name, mac: MacAddress::of(gateway).0, mtu });
     match socket.exchange(batch) {
@@ -84,6 +89,22 @@ pub(super) fn create(socket: &mut Socket, name: &str, mtu: u32, gateway: Ipv4Add
     disable_ipv6(name);
     let gone = || Error::Config(format!("bridge {name} vanished while it was being made"));
     find(socket, name)?.ok_or_else(gone)
+}
+
+/// Ethernet's, or that of the interface with the default route if that is smaller: larger packets would only be lost
+/// on the way out, as in clouds and tunnels.
+fn usual_mtu(socket: &mut Socket) -> Result<u32> {
+    let mut batch = Batch::new();
+    batch.dump_routes();
+    let replies = socket.exchange(batch)?;
+    let out: Vec<u32> = replies
+        .iter()
+        .filter_map(Route::read)
+        .filter(|r| r.prefix == 0 && r.link != 0)
+        .map(|r| r.link)
+        .collect();
+    let mtus = links(socket)?.into_iter().filter(|link| out.contains(&link.index)).map(|link| link.mtu);
+    Ok(mtus.chain([ETHERNET_MTU]).filter(|mtu| *mtu >= SMALLEST_MTU).min().unwrap_or(ETHERNET_MTU))
 }
 
 /// Makes the bridge's IPv4 address the wished one, and switches it on.

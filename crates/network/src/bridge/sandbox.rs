@@ -2,8 +2,10 @@
 
 use super::host;
 use crate::{Endpoint, Error, Result};
-use proa_sys::netlink::{Address, Batch, Error as NetlinkError, Link, LinkPeer, NewVeth, Protocol, Socket};
-use rustix::fd::BorrowedFd;
+use proa_sys::netlink::spawn_in_namespace;
+use proa_sys::netlink::{Address, Batch, Error as NetlinkError, Link, LinkPeer, NewVeth, Socket};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 /// The loopback's number in every namespace.
@@ -20,13 +22,18 @@ pub(super) struct Pair<'a> {
     pub(super) announce: bool,
 }
 
-/// Makes the pair and configures its inner end.
+/// Makes the pair and configures its inner end. The namespace is entered on another thread while the kernel works on
+/// the pair; what was opened in there then serves from here.
 pub(super) fn connect(socket: &mut Socket, pair: &Pair<'_>, netns: BorrowedFd<'_>) -> Result<()> {
-    create(socket, pair, netns)?;
-    host::disable_ipv6(&pair.endpoint.host_link);
-    let inside = proa_sys::netlink::in_namespace(netns, || configure(pair.endpoint, pair.announce));
-    let inside = inside.map_err(|errno| Error::Namespace { source: errno.into() });
-    inside.and_then(|result| result).inspect_err(|_| remove(socket, &pair.endpoint.host_link))
+    std::thread::scope(|scope| {
+        let namespace = |errno: Errno| Error::Namespace { source: errno.into() };
+        let inside = spawn_in_namespace(scope, netns, Inside::open).map_err(namespace)?;
+        create(socket, pair, netns)?;
+        let inside = inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let inside = inside.map_err(namespace).and_then(|inside| inside);
+        let configured = inside.and_then(|mut inside| inside.configure(pair.endpoint, pair.announce));
+        configured.inspect_err(|_| remove(socket, &pair.endpoint.host_link))
+    })
 }
 
 /// One message: the pair, its inner end already in the namespace, its outer end up and on the bridge.
@@ -57,7 +64,11 @@ fn create_once(
     if pair.isolated {
         batch.isolate_port(&endpoint.host_link);
     }
-    socket.exchange(batch).map(|_| ())
+    socket.exchange(batch)?;
+    let mut batch = Batch::new();
+    batch.omit_link_local(&endpoint.host_link);
+    let _ = socket.exchange(batch);
+    Ok(())
 }
 
 /// Removes the pair; what is not there is fine, and a failure here must not hide the one that led to it.
@@ -67,25 +78,60 @@ pub(super) fn remove(socket: &mut Socket, host_link: &str) {
     let _ = socket.exchange(batch);
 }
 
-/// Runs inside the namespace.
-fn configure(endpoint: &Endpoint, announce: bool) -> Result<()> {
-    let interface = &endpoint.interface;
-    host::disable_ipv6(interface);
-    if announce {
-        // The kernel then announces the address by ARP when the interface comes up.
-        let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/arp_notify"), "1");
+/// What belongs to the sandbox's namespace.
+struct Inside {
+    socket: Socket,
+    /// `/proc/sys/net/ipv4/conf` and `…/ipv6/conf`, of which a kernel without IPv6 has only the first.
+    ipv4: Option<OwnedFd>,
+    ipv6: Option<OwnedFd>,
+}
+
+impl Inside {
+    /// Runs on a thread in the namespace.
+    fn open() -> Result<Self> {
+        let directory = |path: &str| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty()).ok()
+        };
+        Ok(Self {
+            socket: host::socket()?,
+            ipv4: directory("/proc/sys/net/ipv4/conf"),
+            ipv6: directory("/proc/sys/net/ipv6/conf"),
+        })
     }
-    let mut socket = Socket::open(Protocol::Route)?;
-    let mut batch = Batch::new();
-    batch.find_link(interface);
-    let replies = socket.exchange(batch)?;
-    let link = replies.iter().find_map(Link::read).map(|link| link.index);
-    let index = link.ok_or_else(|| NetlinkError::Unanswered(format!("find interface {interface}")))?;
-    let mut batch = Batch::new();
-    batch.set_up(LOOPBACK);
-    batch.add_address(&Address { link: index, address: endpoint.address.into(), prefix: endpoint.prefix });
-    batch.set_up(index);
-    batch.add_default_route(endpoint.gateway.into(), index);
-    socket.exchange(batch)?;
-    Ok(())
+
+    fn configure(&mut self, endpoint: &Endpoint, announce: bool) -> Result<()> {
+        let interface = &endpoint.interface;
+        // Before the interface is up: no address of its own making, no router's advertisement is taken.
+        switch_on(self.ipv6.as_ref(), &format!("{interface}/disable_ipv6"));
+        if announce {
+            // The kernel then announces the address by ARP when the interface comes up.
+            switch_on(self.ipv4.as_ref(), &format!("{interface}/arp_notify"));
+        }
+        let mut batch = Batch::new();
+        batch.find_link(interface);
+        let replies = self.socket.exchange(batch)?;
+        let link = replies.iter().find_map(Link::read).map(|link| link.index);
+        let index = link.ok_or_else(|| NetlinkError::Unanswered(format!("find interface {interface}")))?;
+        let mut batch = Batch::new();
+        batch.set_up(LOOPBACK);
+        batch.add_address(&Address {
+            link: index,
+            address: endpoint.address.into(),
+            prefix: endpoint.prefix,
+        });
+        batch.set_up(index);
+        batch.add_default_route(endpoint.gateway.into(), index);
+        self.socket.exchange(batch)?;
+        Ok(())
+    }
+}
+
+/// Writes 1 to a file below one of the namespace's directories of interface settings.
+fn switch_on(directory: Option<&OwnedFd>, file: &str) {
+    let Some(directory) = directory else { return };
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    if let Ok(file) = rustix::fs::openat(directory, file, flags, Mode::empty()) {
+        let _ = rustix::io::write(&file, b"1");
+    }
 }

@@ -32,12 +32,16 @@ pub(super) struct State {
     ours: bool,
     /// The bridge's number, while it and the table are known to be there.
     pub(super) bridge: Option<u32>,
+    /// The bridge's MTU in bytes, which its endpoints get too.
+    pub(super) mtu: u32,
     /// The ruleset's generation when the table was last seen.
     generation: u32,
     pub(super) endpoints: HashMap<SandboxId, Held>,
     /// Addresses that had a hardware address which is not derived from them.
     foreign: HashSet<Ipv4Addr>,
     pub(super) enabled_forwarding: bool,
+    /// Kept: closing a netfilter socket waits for removed elements to be gone, about 10 ms.
+    netfilter: Option<Socket>,
 }
 
 impl State {
@@ -161,7 +165,7 @@ impl State {
             None if config.existing => return Err(no_such_bridge(config)),
             None => {
                 self.choose_again_if_taken(config, socket)?;
-                host::create(socket, &config.name, config.mtu(), self.addressing(config)?.gateway)?
+                host::create(socket, config, self.addressing(config)?.gateway)?
             }
         };
         if !config.existing {
@@ -171,6 +175,7 @@ impl State {
             self.enabled_forwarding |= host::enable_forwarding()?;
         }
         self.install(config)?;
+        self.mtu = bridge.mtu;
         self.bridge = Some(bridge.index);
         Ok(bridge.index)
     }
@@ -191,12 +196,12 @@ impl State {
     /// Others may flush the whole ruleset at any time (`nft flush ruleset`): the kernel's generation tells for a few
     /// microseconds whether anything changed at all.
     fn ensure_table(&mut self, config: &BridgeConfig) -> Result<()> {
-        let mut netfilter = nfnetlink::open()?;
-        let generation = nfnetlink::generation(&mut netfilter)?;
+        let netfilter = netfilter(&mut self.netfilter)?;
+        let generation = nfnetlink::generation(netfilter)?;
         if generation == self.generation {
             return Ok(());
         }
-        if !nfnetlink::has_table(&mut netfilter, &config.table)? {
+        if !nfnetlink::has_table(netfilter, &config.table)? {
             return self.install(config);
         }
         self.generation = generation;
@@ -213,10 +218,15 @@ impl State {
             inter_container: config.inter_container,
         };
         let endpoints = self.endpoints.values().map(|held| (&held.endpoint, held.published.as_slice()));
-        let mut netfilter = nfnetlink::open()?;
-        ruleset.install(&mut netfilter, &Elements::of_all(endpoints))?;
-        self.generation = nfnetlink::generation(&mut netfilter)?;
+        let netfilter = netfilter(&mut self.netfilter)?;
+        ruleset.install(netfilter, &Elements::of_all(endpoints))?;
+        self.generation = nfnetlink::generation(netfilter)?;
         Ok(())
+    }
+
+    /// Removes the table; says whether it was there.
+    pub(super) fn remove_table(&mut self, config: &BridgeConfig) -> Result<bool> {
+        firewall::delete(netfilter(&mut self.netfilter)?, &config.table)
     }
 
     /// Adds a sandbox's published ports to the table and remembers them; tells its interface's name on the host.
@@ -233,7 +243,8 @@ impl State {
         let host_link = held.endpoint.host_link.clone();
         let before = held.published.len();
         held.published.extend_from_slice(ports);
-        let added = firewall::add(&mut nfnetlink::open()?, &config.table, &Elements::of(address, ports));
+        let added =
+            firewall::add(netfilter(&mut self.netfilter)?, &config.table, &Elements::of(address, ports));
         let added = match added {
             Err(error) if error.errno() == Some(rustix::io::Errno::NOENT) => self.install(config),
             result => result.map_err(Error::from),
@@ -253,8 +264,16 @@ impl State {
             return Ok(());
         }
         let elements = Elements::of(held.endpoint.address, &ports);
-        firewall::remove(&mut nfnetlink::open()?, &config.table, &elements)
+        firewall::remove(netfilter(&mut self.netfilter)?, &config.table, &elements)
     }
+}
+
+/// The socket, opened at its first use.
+fn netfilter(kept: &mut Option<Socket>) -> Result<&mut Socket> {
+    Ok(match kept {
+        Some(socket) => socket,
+        None => kept.insert(nfnetlink::open()?),
+    })
 }
 
 fn no_such_bridge(config: &BridgeConfig) -> Error {

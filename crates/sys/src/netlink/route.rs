@@ -29,6 +29,7 @@ mod link {
     pub(super) const MTU: u16 = 4;
     pub(super) const MASTER: u16 = 10;
     pub(super) const LINKINFO: u16 = 18;
+    pub(super) const AF_SPEC: u16 = 26;
     pub(super) const NET_NS_FD: u16 = 28;
     pub(super) const TX_QUEUES: u16 = 31;
     pub(super) const RX_QUEUES: u16 = 32;
@@ -190,6 +191,20 @@ impl Batch {
     /// Lets a bridge send a frame back out of the port it came in by.
     pub fn allow_hairpin(&mut self, name: &str) {
         self.port_flag(format!("allow hairpin traffic on interface {name}"), name, link::PORT_HAIRPIN);
+    }
+
+    /// Keeps the kernel from giving an interface a link-local IPv6 address. Refused by a kernel without IPv6.
+    pub fn omit_link_local(&mut self, name: &str) {
+        /// `IFLA_INET6_ADDR_GEN_MODE` and `IN6_ADDR_GEN_MODE_NONE`
+        const GENERATION: u16 = 8;
+        const NONE: u8 = 1;
+        let label = format!("keep interface {name} without IPv6 address");
+        self.message(label, NEW_LINK, ACK, &link_header(0, 0, 0), |body| {
+            body.text(link::IFNAME, name);
+            body.nested(link::AF_SPEC, |body| {
+                body.nested(u16::from(INET6), |body| body.u8(GENERATION, NONE));
+            });
+        });
     }
 
     fn port_flag(&mut self, label: String, name: &str, flag: u16) {
