@@ -20,8 +20,6 @@ pub(crate) struct Catalog {
     pub(crate) layers: HashMap<Digest, LayerRecord>,
     /// Layers that are unpacked, but belong to no image yet. A lease holds each.
     pub(crate) pending: HashMap<Digest, LayerRecord>,
-    /// Layers being unpacked right now.
-    pub(crate) busy: HashSet<Digest>,
     /// Layers of each container's snapshot, by its key.
     pub(crate) containers: HashMap<String, Vec<Digest>>,
     /// Layers held by each open ingest.
@@ -154,6 +152,13 @@ impl Catalog {
         self.leases.values().any(|held| held.contains(diff))
             || self.containers.values().any(|layers| layers.contains(diff))
             || self.images.values().any(|entry| entry.image.layers.contains(diff))
+    }
+
+    /// The layer that is kept as this blob.
+    pub(crate) fn diff_of_blob(&self, blob: &Digest) -> Option<Digest> {
+        let all = self.layers.iter().chain(&self.pending);
+        let mut fitting = all.filter(|(_, layer)| layer.blobs.iter().any(|b| b.digest == *blob));
+        fitting.next().map(|(diff, _)| diff.clone())
     }
 
     /// The layer, committed or not.

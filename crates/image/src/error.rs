@@ -152,3 +152,8 @@ impl Kinded for Error {
 pub(crate) fn exhausted(error: &std::io::Error) -> bool {
     ErrorKind::of_io(error) == ErrorKind::Exhausted
 }
+
+/// Whether a layer failed for a reason that lies with the host, not with the layer.
+pub(crate) fn fatal(error: &crate::tar::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Exhausted | ErrorKind::Unavailable)
+}

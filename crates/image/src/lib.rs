@@ -13,16 +13,24 @@
 
 pub mod builtin;
 mod catalog;
+mod chunk;
+mod commit;
+mod containers;
 mod content;
 mod driver;
 mod error;
 mod image;
 mod ingest;
+mod layer;
+mod layers;
+mod load;
 mod progress;
+mod recipe;
 mod record;
 mod snapshot;
 mod store;
 pub mod tar;
+mod unpack;
 
 pub use driver::DriverKind;
 pub use error::{Error, Result};
@@ -33,3 +41,6 @@ pub use image::{
 pub use ingest::Ingest;
 pub use progress::{Phase, Progress};
 pub use store::ImageStore;
+
+#[cfg(test)]
+mod tests;

@@ -3,15 +3,17 @@
 use crate::catalog::Catalog;
 use crate::content::{Content, make_dir};
 use crate::driver::{Driver, DriverKind};
-use crate::record::{DIGESTS, IMAGES, LAYERS, TAGS};
+use crate::record::{DIGESTS, IMAGES, LAYERS, LayerRecord, TAGS};
 use crate::snapshot::OverlayDriver;
+use crate::tar::Limits;
 use crate::{
-    Blob, DriverData, Error, HistoryRow, Image, ImageUse, ImportOptions, Loaded, NewImage, Progress,
-    PushPlan, Removal, RemoveOptions, Result, Snapshot,
+    Blob, Error, HistoryRow, Image, ImageUse, ImportOptions, Loaded, Progress, PushPlan, Removal,
+    RemoveOptions, Result,
 };
 use proa_oci::Digest;
-use proa_state::Store;
-use std::io::{Read, Write};
+use proa_state::{Durability, Store};
+use std::collections::HashSet;
+use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -31,8 +33,12 @@ pub(crate) struct Inner {
     catalog: RwLock<Catalog>,
     /// Held by whoever changes the tables: catalog and tables change in the same order.
     changes: Mutex<()>,
-    /// Told when a layer leaves `Catalog::busy`.
+    /// Layers being brought in right now, and who waits for one.
+    pub(crate) busy: Mutex<HashSet<Digest>>,
     pub(crate) settled: Condvar,
+    /// The boot id of the kernel.
+    pub(crate) boot: String,
+    limits: Mutex<Limits>,
 }
 
 impl ImageStore {
@@ -55,7 +61,9 @@ impl ImageStore {
         let driver: Box<dyn Driver> = match driver {
             DriverKind::Overlay | DriverKind::Vfs => Box::new(OverlayDriver::new(layers.clone())),
         };
-        let catalog = read_catalog(&state)?;
+        let boot = boot_id();
+        let mut catalog = read_catalog(&state)?;
+        distrust(&state, &mut catalog, &boot)?;
         let inner = Inner {
             state,
             content,
@@ -63,9 +71,21 @@ impl ImageStore {
             driver,
             catalog: RwLock::new(catalog),
             changes: Mutex::new(()),
+            busy: Mutex::default(),
             settled: Condvar::new(),
+            boot,
+            limits: Mutex::default(),
         };
+        inner.read_snapshots();
+        let all: Vec<Digest> = inner.catalog().layers.keys().cloned().collect();
+        inner.collect(all)?;
+        inner.sweep()?;
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Sets what a layer may ask of the host.
+    pub fn limit(&self, limits: Limits) {
+        *self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     /// The image a user means: by id, by the start of one, or by reference. Answered from memory.
@@ -128,8 +148,7 @@ impl ImageStore {
     /// # Errors
     /// [`Error::Archive`], [`Error::NotAnImage`], [`Error::Layer`]; nothing is left behind then.
     pub fn load(&self, from: impl Read + Send, progress: &dyn Progress) -> Result<Vec<Loaded>> {
-        let _ = (from, progress);
-        Err(not_yet())
+        crate::load::load(self, from, progress)
     }
 
     /// Writes images as an archive that docker (20.10 and newer), podman and skopeo read.
@@ -155,58 +174,6 @@ impl ImageStore {
         Err(not_yet())
     }
 
-    /// Makes the root file system of a container over the layers of an image ([`Image::layers`]). `key` is
-    /// the container's id, or another name of letters, digits, `-`, `_` and `.`. Fast: nothing is synced.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::NotFound`] if a layer went away meanwhile.
-    pub fn snapshot_prepare(&self, key: &str, layers: &[Digest]) -> Result<Snapshot> {
-        let _ = (key, layers);
-        Err(not_yet())
-    }
-
-    /// The paths of a snapshot made before.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub fn snapshot(&self, key: &str) -> Result<Snapshot> {
-        Err(Error::NotFound(key.into()))
-    }
-
-    /// Removes the root file system of a container; absent is fine.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn snapshot_remove(&self, key: &str) -> Result<()> {
-        let _ = key;
-        Err(not_yet())
-    }
-
-    /// Bytes a container has written.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`].
-    pub fn snapshot_usage(&self, key: &str) -> Result<u64> {
-        let _ = key;
-        Err(not_yet())
-    }
-
-    /// Keys of all snapshots, for reconciling after a restart.
-    pub fn snapshots(&self) -> Vec<String> {
-        self.inner.catalog().containers.keys().cloned().collect()
-    }
-
-    /// What `inspect` shows as `GraphDriver` of an image's layers, or of the container `key` over them.
-    pub fn driver_data(&self, key: Option<&str>, layers: &[Digest]) -> DriverData {
-        let _ = (key, layers);
-        DriverData { name: self.inner.driver.name().into(), ..DriverData::default() }
-    }
-
-    /// Name of the storage driver, as `info` shows it.
-    pub fn driver_name(&self) -> &'static str {
-        self.inner.driver.name()
-    }
-
     /// What to send to a registry. A layer that is not here as a blob is compressed into one first.
     ///
     /// # Errors
@@ -230,7 +197,13 @@ impl ImageStore {
     /// # Errors
     /// [`Error::NoBlob`], [`Error::Io`].
     pub fn blob(&self, digest: &Digest) -> Result<Blob> {
-        self.inner.content.blob(digest)
+        if let Some(blob) = self.inner.plain_blob(digest) {
+            return blob;
+        }
+        match self.inner.document(digest) {
+            Some(text) => Ok(Blob { size: text.len() as u64, reader: Box::new(Cursor::new(text)) }),
+            None => self.inner.content.blob(digest),
+        }
     }
 }
 
@@ -254,6 +227,17 @@ impl Inner {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A configuration or manifest, by its digest.
+    fn document(&self, digest: &Digest) -> Option<String> {
+        let catalog = self.catalog();
+        if let Some(entry) = catalog.images.get(digest) {
+            return Some(entry.record.config.clone());
+        }
+        let has = |image: &Image| image.manifest.as_ref().is_some_and(|manifest| manifest.digest == *digest);
+        let entry = catalog.images.values().find(|entry| has(&entry.image))?;
+        entry.record.manifest.as_ref().map(|manifest| manifest.bytes.clone())
+    }
+
     pub(crate) fn lease(&self) -> u64 {
         let mut catalog = self.catalog_mut();
         catalog.next_lease += 1;
@@ -272,14 +256,62 @@ impl Inner {
         here
     }
 
+    /// Ends a lease. Layers that only it held and that belong to no image go.
     pub(crate) fn release(&self, lease: u64) {
-        self.catalog_mut().leases.remove(&lease);
+        let mut catalog = self.catalog_mut();
+        let held = catalog.leases.remove(&lease).unwrap_or_default();
+        let lost: Vec<Digest> = held.into_iter().filter(|diff| !catalog.holds(diff)).collect();
+        let lost = lost.iter().filter_map(|diff| catalog.pending.remove(diff)).collect();
+        drop(catalog);
+        self.discard(lost);
     }
 
-    pub(crate) fn commit(&self, image: &NewImage<'_>) -> Result<Arc<Image>> {
-        let _ = image;
-        Err(not_yet())
+    /// What a layer may ask of the host.
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Names this run of the kernel, or nothing that will ever be found again.
+fn boot_id() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    read.map_or_else(|_| proa_types::id::random_hex(), |text| text.trim().to_owned())
+}
+
+/// Drops layers that were not safely on disk when the host went down, and the images made of them: their
+/// files may be empty or cut short, which nothing would notice until a container fails.
+fn distrust(state: &Store, catalog: &mut Catalog, boot: &str) -> Result<()> {
+    let suspect = |layer: &LayerRecord| layer.unsettled.as_deref().is_some_and(|written| written != boot);
+    let layers: Vec<Digest> =
+        catalog.layers.iter().filter(|(_, layer)| suspect(layer)).map(|(diff, _)| diff.clone()).collect();
+    if layers.is_empty() {
+        return Ok(());
+    }
+    let damaged = |image: &Image| image.layers.iter().any(|diff| layers.contains(diff));
+    let images: Vec<Digest> =
+        catalog.images.iter().filter(|(_, e)| damaged(&e.image)).map(|(id, _)| id.clone()).collect();
+    state.update(Durability::Immediate, |update| {
+        for diff in &layers {
+            update.remove(&LAYERS, diff.as_str())?;
+        }
+        for id in &images {
+            update.remove(&IMAGES, id.as_str())?;
+            for tag in catalog.tags_of(id) {
+                update.remove(&TAGS, &tag)?;
+            }
+            for name in catalog.digests_of(id) {
+                update.remove(&DIGESTS, &name)?;
+            }
+        }
+        Ok::<_, Error>(())
+    })?;
+    for id in &images {
+        let names = catalog.images.get(id).map(|entry| entry.image.repo_tags.join(", ")).unwrap_or_default();
+        let id = id.short();
+        tracing::warn!("image {id} ({names}) was not on disk when the host went down: pull or load it again");
+    }
+    *catalog = read_catalog(state)?;
+    Ok(())
 }
 
 fn read_catalog(state: &Store) -> Result<Catalog> {

@@ -1,0 +1,263 @@
+//! The directory tree a layer is unpacked into: where an entry goes, and clearing the way for it.
+
+use super::attributes::{self, Meta};
+use super::{failed, path, refused};
+use crate::recipe::Move;
+use crate::tar::{Entry, Error};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, renameat, unlinkat,
+};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Open directories kept at hand.
+const OPEN_DIRS: usize = 16;
+/// Entries of one layer that may replace others of it.
+const MAX_MOVES: usize = 10_000;
+
+/// Where an entry goes: an open directory and a name in it.
+pub(crate) struct Place {
+    pub(crate) dir: Rc<OwnedFd>,
+    parent: Vec<u8>,
+    pub(crate) name: Vec<u8>,
+}
+
+impl Place {
+    /// Opens the directory that is here; fails if it is anything else, also a link to one.
+    pub(crate) fn subdirectory(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(self.dir.as_fd(), self.name.as_slice(), flags, Mode::empty())
+    }
+
+    /// Its path from the root of the layer, without any link in it.
+    pub(crate) fn path(&self) -> Vec<u8> {
+        path::join(&self.parent, &self.name)
+    }
+}
+
+/// An open directory with the path it was asked for by, and its path without links.
+struct Open {
+    asked: Vec<u8>,
+    canonical: Vec<u8>,
+    dir: Rc<OwnedFd>,
+}
+
+/// The tree of one layer.
+pub(crate) struct Tree {
+    home: PathBuf,
+    root: Rc<OwnedFd>,
+    open: Vec<Open>,
+    directories: BTreeMap<Vec<u8>, Meta>,
+    whiteouts: BTreeSet<Vec<u8>>,
+    moves: Vec<Move>,
+    shadow: Option<OwnedFd>,
+    files: u64,
+}
+
+impl Tree {
+    /// Opens the tree below the layer's own directory.
+    pub(crate) fn open(home: &Path) -> Result<Self, Error> {
+        let opened = File::open(home.join("fs"));
+        let root = opened.map_err(|source| Error::Write { path: home.display().to_string(), source })?;
+        Ok(Self {
+            home: home.into(),
+            root: Rc::new(root.into()),
+            open: Vec::new(),
+            directories: BTreeMap::new(),
+            whiteouts: BTreeSet::new(),
+            moves: Vec::new(),
+            shadow: None,
+            files: 0,
+        })
+    }
+
+    /// Where `name` in `parent` goes; makes directories on the way that no entry has named.
+    pub(crate) fn place(&mut self, parent: &[u8], name: &[u8], entry: &Entry) -> Result<Place, Error> {
+        let (dir, canonical) = self.parent(parent, entry)?;
+        Ok(Place { dir, parent: canonical, name: name.to_vec() })
+    }
+
+    /// The directory at `path`, made if it is not there.
+    pub(crate) fn directory_for(&mut self, path: &[u8], entry: &Entry) -> Result<Rc<OwnedFd>, Error> {
+        self.parent(path, entry).map(|(dir, _)| dir)
+    }
+
+    fn parent(&mut self, asked: &[u8], entry: &Entry) -> Result<(Rc<OwnedFd>, Vec<u8>), Error> {
+        if asked.is_empty() {
+            return Ok((Rc::clone(&self.root), Vec::new()));
+        }
+        if let Some(at) = self.open.iter().position(|open| open.asked == asked) {
+            let open = self.open.remove(at);
+            let found = (Rc::clone(&open.dir), open.canonical.clone());
+            self.open.push(open);
+            return Ok(found);
+        }
+        let (dir, canonical) = match self.resolve(asked) {
+            Err(Errno::NOENT) => {
+                self.make_parents(asked, entry)?;
+                self.resolve(asked)
+            }
+            other => other,
+        }
+        .map_err(|errno| match errno {
+            Errno::NOTDIR => refused(entry, "lies below something that is not a directory"),
+            Errno::XDEV | Errno::LOOP => refused(entry, "leaves the layer by a symbolic link"),
+            errno => failed(entry, errno),
+        })?;
+        if self.open.len() >= OPEN_DIRS {
+            self.open.remove(0);
+        }
+        let dir = Rc::new(dir);
+        self.open.push(Open { asked: asked.to_vec(), canonical: canonical.clone(), dir: Rc::clone(&dir) });
+        Ok((dir, canonical))
+    }
+
+    /// Opens a directory of the tree, and tells its path without links.
+    fn resolve(&self, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        match openat2(&self.root, path, flags, Mode::empty(), strict) {
+            Err(Errno::LOOP) => {
+                let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+                let dir = openat2(&self.root, path, flags, Mode::empty(), inside)?;
+                let canonical = self.canonical(dir.as_fd())?;
+                Ok((dir, canonical))
+            }
+            other => Ok((other?, path.to_vec())),
+        }
+    }
+
+    /// The path of an open directory of the tree.
+    fn canonical(&self, dir: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+        let name = |fd: BorrowedFd<'_>| {
+            readlinkat(rustix::fs::CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())
+        };
+        let (root, dir) = (name(self.root.as_fd())?, name(dir)?);
+        let below = dir.to_bytes().strip_prefix(root.to_bytes()).ok_or(Errno::XDEV)?;
+        path::clean(below).map_err(|_| Errno::XDEV)
+    }
+
+    /// Makes every directory of `path` that is not there.
+    fn make_parents(&mut self, path: &[u8], entry: &Entry) -> Result<(), Error> {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([path.len()]) {
+            let (above, name) = path::split(path.get(..end).unwrap_or_default());
+            let (dir, canonical) = match above {
+                b"" => (None, Vec::new()),
+                _ => {
+                    self.resolve(above).map(|(dir, path)| (Some(dir), path)).map_err(|e| failed(entry, e))?
+                }
+            };
+            let dir = dir.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
+            match mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
+                Ok(()) => drop(self.directories.insert(path::join(&canonical, name), Meta::implied())),
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(failed(entry, errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a new entry, moving away what is in its place.
+    pub(crate) fn make<T>(
+        &mut self,
+        place: &Place,
+        entry: &Entry,
+        make: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Error> {
+        let made = match make(place.dir.as_fd(), &place.name) {
+            Err(Errno::EXIST) => {
+                self.clear(place, entry)?;
+                make(place.dir.as_fd(), &place.name)
+            }
+            other => other,
+        };
+        made.map_err(|errno| failed(entry, errno))
+    }
+
+    /// Takes what is at `place` out of the way: a whiteout is dropped, anything else is kept in `shadow`,
+    /// because the recipe may need its bytes.
+    fn clear(&mut self, place: &Place, entry: &Entry) -> Result<(), Error> {
+        let path = place.path();
+        if self.whiteouts.remove(&path) {
+            let removed = unlinkat(place.dir.as_fd(), place.name.as_slice(), AtFlags::empty());
+            return removed.map_err(|errno| failed(entry, errno));
+        }
+        if self.moves.len() >= MAX_MOVES {
+            return Err(Error::TooMuch { limit: MAX_MOVES as u64, what: "entries that replace others" });
+        }
+        let number = self.moves.len().to_string();
+        let shadow = self.shadow().map_err(|source| Error::Write { path: entry.name(), source })?;
+        renameat(place.dir.as_fd(), place.name.as_slice(), shadow, number.as_str())
+            .map_err(|errno| failed(entry, errno))?;
+        self.open.clear();
+        self.directories.retain(|below, _| !path::within(below, &path));
+        self.whiteouts.retain(|below| !path::within(below, &path));
+        self.moves.push(Move { before: self.files, path });
+        Ok(())
+    }
+
+    fn shadow(&mut self) -> std::io::Result<BorrowedFd<'_>> {
+        if self.shadow.is_none() {
+            let path = self.home.join("shadow");
+            std::fs::create_dir(&path)?;
+            self.shadow = Some(File::open(&path)?.into());
+        }
+        match &self.shadow {
+            Some(shadow) => Ok(shadow.as_fd()),
+            None => Err(std::io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Tells how many files the recipe has noted.
+    pub(crate) fn noted(&mut self, files: u64) {
+        self.files = files;
+    }
+
+    /// Remembers what a directory gets at the end.
+    pub(crate) fn directory(&mut self, path: Vec<u8>, meta: Meta) {
+        self.directories.insert(path, meta);
+    }
+
+    /// Remembers a whiteout of this layer.
+    pub(crate) fn whiteout(&mut self, path: Vec<u8>) {
+        self.whiteouts.insert(path);
+    }
+
+    /// Whether `path` is a whiteout of this layer.
+    pub(crate) fn is_whiteout(&self, path: &[u8]) -> bool {
+        self.whiteouts.contains(path)
+    }
+
+    /// The directory at `path`, if it is there.
+    pub(crate) fn existing(&self, path: &[u8]) -> Option<Rc<OwnedFd>> {
+        if path.is_empty() {
+            return Some(Rc::clone(&self.root));
+        }
+        let at_hand = self.open.iter().find(|open| open.asked == path).map(|open| Rc::clone(&open.dir));
+        at_hand.or_else(|| self.resolve(path).ok().map(|(dir, _)| Rc::new(dir)))
+    }
+
+    /// Gives directories their modes and times, innermost first, and drops what was replaced unless a
+    /// recipe needs it.
+    pub(crate) fn finish(mut self, keep_moves: bool) -> Result<Vec<Move>, Error> {
+        for (path, meta) in std::mem::take(&mut self.directories).iter().rev() {
+            let name = || String::from_utf8_lossy(path).into_owned();
+            let failed = |errno: Errno| Error::Write { path: name(), source: errno.into() };
+            if path.is_empty() {
+                attributes::set(self.root.as_fd(), meta).map_err(failed)?;
+                continue;
+            }
+            let (dir, _) = self.resolve(path).map_err(failed)?;
+            attributes::set(dir.as_fd(), meta).map_err(failed)?;
+        }
+        if !keep_moves && self.shadow.is_some() {
+            let _ = std::fs::remove_dir_all(self.home.join("shadow"));
+        }
+        Ok(if keep_moves { self.moves } else { Vec::new() })
+    }
+}
