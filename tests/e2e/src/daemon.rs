@@ -134,6 +134,12 @@ impl Daemon {
         until("the daemon ends", || child.try_wait().ok().flatten()).code()
     }
 
+    /// Whether it has ended by itself.
+    pub fn died(&self) -> bool {
+        let stat = self.pid().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+        stat.is_none_or(|stat| stat.contains(") Z "))
+    }
+
     /// Asks it to end and waits.
     pub fn stop(&mut self) {
         let Some(child) = self.child.as_mut() else { return };

@@ -1,0 +1,250 @@
+//! Obligations of a daemon that is killed: with `kill -9`, at steps of its own choosing, at random moments.
+
+// A list of obligations is as long as it is, and an unwrap that fails is a test that fails.
+#![allow(clippy::too_many_lines, clippy::unwrap_used)]
+
+use proa_crash::Chance;
+use proa_e2e::command::until;
+use proa_e2e::{Daemon, Suite};
+use std::time::Duration;
+
+fn main() {
+    let mut suite = Suite::default();
+    suite.alone("a running container must run on and be found again", runs_on);
+    suite.alone("an exit while the daemon is down must be known afterwards", exit_meanwhile);
+    suite.alone("no line of the log may be lost", logs_complete);
+    suite.alone("a published port must be served while the daemon is down", port_served);
+    suite.alone("--rm must remove a container that ended while the daemon was down", removed_meanwhile);
+    suite.alone("restart policies must be applied after a restart", policy_after_restart);
+    suite.alone("killed at every named step, nothing half-made may show", failpoints);
+    suite.alone("killed at random moments, nothing may be lost or leak", random_kills);
+    suite.alone("a clean shutdown must stop containers and leave nothing running", clean_shutdown);
+    suite.alone("with live-restore a shutdown must leave containers running", live_restore);
+    suite.run()
+}
+
+fn daemon(name: &str, extra: &[&str]) -> Daemon {
+    let daemon = Daemon::start_proa(name, extra);
+    daemon.load_busybox();
+    daemon
+}
+
+fn restart(daemon: &mut Daemon) {
+    daemon.kill();
+    daemon.run();
+}
+
+fn field(daemon: &Daemon, name: &str, template: &str) -> String {
+    daemon.docker(&["inspect", "-f", template, name]).ok()
+}
+
+fn runs_on() {
+    let mut daemon = daemon("runs-on", &[]);
+    daemon.docker(&["run", "-d", "--name", "web", "busybox", "sleep", "600"]).ok();
+    let pid = field(&daemon, "web", "{{.State.Pid}}");
+    restart(&mut daemon);
+    assert_eq!(field(&daemon, "web", "{{.State.Running}} {{.State.Pid}}"), format!("true {pid}"));
+    assert_eq!(daemon.docker(&["exec", "web", "echo", "alive"]).ok(), "alive");
+    daemon.docker(&["stop", "-t", "0", "web"]).ok();
+    assert_eq!(field(&daemon, "web", "{{.State.Status}}"), "exited");
+    daemon.docker(&["start", "web"]).ok();
+    daemon.docker(&["rm", "-f", "web"]).ok();
+}
+
+fn exit_meanwhile() {
+    let mut daemon = daemon("exit", &[]);
+    daemon.docker(&["run", "-d", "--name", "job", "busybox", "sh", "-c", "sleep 1; exit 42"]).ok();
+    let pid = field(&daemon, "job", "{{.State.Pid}}");
+    daemon.kill();
+    until("the job ends", || (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+    daemon.run();
+    assert_eq!(field(&daemon, "job", "{{.State.Status}} {{.State.ExitCode}}"), "exited 42");
+    assert_eq!(daemon.docker(&["wait", "job"]).ok(), "42");
+}
+
+fn logs_complete() {
+    let mut daemon = daemon("logs", &[]);
+    let script = "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); sleep 0.01; done";
+    daemon.docker(&["run", "-d", "--name", "talker", "busybox", "sh", "-c", script]).ok();
+    std::thread::sleep(Duration::from_millis(300));
+    daemon.kill();
+    std::thread::sleep(Duration::from_secs(2));
+    daemon.run();
+    assert_eq!(daemon.docker(&["wait", "talker"]).ok(), "0");
+    let text = daemon.docker(&["logs", "talker"]).ok();
+    let wanted: Vec<String> = (0..400).map(|n| format!("line {n}")).collect();
+    assert_eq!(text.lines().collect::<Vec<_>>(), wanted);
+}
+
+fn port_served() {
+    let mut daemon = daemon("port", &[]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let script = "while :; do echo hello | nc -l -p 80; done";
+    daemon
+        .docker(&["run", "-d", "--name", "web", "-p", &format!("{port}:80"), "busybox", "sh", "-c", script])
+        .ok();
+    let greeted = || {
+        use std::io::Read;
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        (text == "hello\n").then_some(())
+    };
+    until("a greeting", greeted);
+    daemon.kill();
+    until("a greeting while the daemon is down", greeted);
+    daemon.run();
+    until("a greeting after the restart", greeted);
+    let second = daemon.docker(&["run", "-d", "-p", &format!("{port}:80"), "busybox", "sleep", "9"]);
+    second.fails(125, "port is already allocated");
+    daemon.docker(&["rm", "-f", "web"]).ok();
+    assert!(std::net::TcpListener::bind(("0.0.0.0", port)).is_ok(), "the port is free after removal");
+}
+
+fn removed_meanwhile() {
+    let mut daemon = daemon("rm", &[]);
+    daemon.docker(&["run", "-d", "--rm", "--name", "brief", "busybox", "sleep", "1"]).ok();
+    daemon.kill();
+    std::thread::sleep(Duration::from_millis(1500));
+    daemon.run();
+    until("it is removed", || (daemon.docker(&["inspect", "brief"]).code == 1).then_some(()));
+    daemon.docker(&["run", "--rm", "--name", "brief", "busybox", "true"]).ok();
+}
+
+fn policy_after_restart() {
+    let mut daemon = daemon("policy", &[]);
+    daemon.docker(&["run", "-d", "--restart", "always", "--name", "up", "busybox", "sleep", "600"]).ok();
+    let pid: u32 = field(&daemon, "up", "{{.State.Pid}}").parse().unwrap();
+    daemon.kill();
+    proa_e2e::daemon::signal(pid, rustix::process::Signal::KILL);
+    daemon.run();
+    until("it runs again", || (field(&daemon, "up", "{{.State.Running}}") == "true").then_some(()));
+    daemon.docker(&["rm", "-f", "up"]).ok();
+}
+
+/// Every step at which the engine can be told to die (`PROA_FAILPOINT`). The daemon prints them itself.
+fn failpoints() {
+    let out = std::process::Command::new(proa_e2e::proa()).args(["daemon", "--failpoints"]).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let names: Vec<&str> = text.split_whitespace().collect();
+    assert!(names.len() >= 8, "the daemon names its failpoints: {text}");
+    for name in names {
+        let mut daemon = daemon(&format!("fail-{}", name.replace(['.', ':'], "-")), &[]);
+        daemon.docker(&["run", "-d", "--name", "other", "busybox", "sleep", "600"]).ok();
+        daemon.kill();
+        daemon.set_env(&[("PROA_FAILPOINT", name)]);
+        daemon.spawn();
+        exercise(&daemon);
+        daemon.kill();
+        daemon.set_env(&[]);
+        daemon.run();
+        consistent(&daemon, name);
+        assert_eq!(field(&daemon, "other", "{{.State.Running}}"), "true", "after {name}");
+        daemon.docker(&["run", "--name", "again", "busybox", "true"]).ok();
+        daemon.docker(&["rm", "-f", "again", "other"]).ok();
+    }
+}
+
+/// Uses everything once; the daemon dies somewhere in it, so nothing is expected of the answers.
+fn exercise(daemon: &Daemon) {
+    for _ in 0..200 {
+        if daemon.answers() || daemon.died() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for args in [
+        &["run", "-d", "--name", "victim", "-v", "victim-data:/data", "busybox", "sleep", "600"][..],
+        &["exec", "victim", "true"],
+        &["restart", "-t", "0", "victim"],
+        &["stop", "-t", "0", "victim"],
+        &["rm", "victim"],
+        &["run", "--rm", "busybox", "true"],
+        &["volume", "rm", "victim-data"],
+        &["tag", "busybox", "victim-image"],
+        &["rmi", "victim-image"],
+    ] {
+        if daemon.died() {
+            return;
+        }
+        let _ = daemon.docker(args);
+    }
+}
+
+/// What is listed can be inspected, removed and made again; nothing is half-made.
+fn consistent(daemon: &Daemon, after: &str) {
+    let listed = daemon.docker(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]).ok();
+    for line in listed.lines() {
+        let (name, state) = line.split_once(' ').unwrap_or((line, ""));
+        assert!(["created", "running", "exited"].contains(&state), "after {after}: {line}");
+        let inspected = field(daemon, name, "{{.State.Status}}");
+        assert_eq!(inspected, state, "after {after}: {name}");
+        if name != "other" {
+            daemon.docker(&["rm", "-f", name]).ok();
+        }
+    }
+    let _ = daemon.docker(&["volume", "rm", "victim-data"]);
+    daemon.docker(&["run", "--rm", "--name", "victim", "busybox", "true"]).ok();
+}
+
+fn random_kills() {
+    let mut chance = Chance::seeded();
+    let mut daemon = daemon("random", &[]);
+    daemon.docker(&["run", "-d", "--name", "other", "busybox", "sleep", "6000"]).ok();
+    let kills = std::env::var("PROA_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
+    for round in 0..kills {
+        let host = daemon.host();
+        let worker = std::thread::spawn(move || churn(&host, round));
+        std::thread::sleep(Duration::from_millis(chance.below(150)));
+        daemon.kill();
+        let _ = worker.join();
+        daemon.run();
+    }
+    consistent(&daemon, "random kills");
+    assert_eq!(field(&daemon, "other", "{{.State.Running}}"), "true");
+    let left = daemon.docker(&["ps", "-aq"]).ok();
+    assert_eq!(left.lines().count(), 1, "{left}");
+    daemon.docker(&["rm", "-f", "other"]).ok();
+}
+
+/// Starts, uses and removes containers until the daemon is gone.
+fn churn(host: &str, round: u64) {
+    let docker = |args: &[&str]| {
+        let mut command = std::process::Command::new(proa_e2e::proa());
+        command.args(args).env("DOCKER_HOST", host).stdin(std::process::Stdio::null());
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    for number in 0..20 {
+        let name = format!("r{round}-{number}");
+        let made = docker(&["run", "-d", "--name", &name, "busybox", "sleep", "600"]);
+        if !made || !docker(&["exec", &name, "true"]) || !docker(&["rm", "-f", &name]) {
+            return;
+        }
+    }
+}
+
+fn clean_shutdown() {
+    let mut daemon = daemon("clean", &["--shutdown-timeout", "2"]);
+    daemon.docker(&["run", "-d", "--name", "web", "busybox", "sleep", "600"]).ok();
+    let pid = field(&daemon, "web", "{{.State.Pid}}");
+    daemon.stop();
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the container was stopped");
+    assert!(!daemon.socket().exists(), "the socket is gone");
+    daemon.run();
+    assert_eq!(field(&daemon, "web", "{{.State.Status}}"), "exited");
+    daemon.docker(&["start", "web"]).ok();
+    daemon.docker(&["rm", "-f", "web"]).ok();
+}
+
+fn live_restore() {
+    let mut daemon = daemon("live", &["--live-restore"]);
+    daemon.docker(&["run", "-d", "--name", "web", "busybox", "sleep", "600"]).ok();
+    let pid = field(&daemon, "web", "{{.State.Pid}}");
+    daemon.stop();
+    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "the container runs on");
+    daemon.run();
+    assert_eq!(field(&daemon, "web", "{{.State.Running}} {{.State.Pid}}"), format!("true {pid}"));
+    daemon.docker(&["rm", "-f", "web"]).ok();
+}
