@@ -82,7 +82,8 @@ impl Bridge {
             let announce = state.must_announce(&endpoint);
             (endpoint, bridge, state.mtu, announce)
         };
-        let pair = Pair { endpoint: &endpoint, bridge, mtu, isolated, announce };
+        let bridge_name = self.config.name.as_str();
+        let pair = Pair { endpoint: &endpoint, bridge, bridge_name, mtu, isolated, announce };
         let result = self.attach(&mut socket, pair, netns);
         result.map(|()| endpoint).inspect_err(|_| drop(self.state().release(&request.sandbox)))
     }

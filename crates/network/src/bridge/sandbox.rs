@@ -7,14 +7,19 @@ use proa_sys::netlink::{Address, Batch, Error as NetlinkError, Link, LinkPeer, N
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use std::time::Duration;
 
 /// The loopback's number in every namespace.
 const LOOPBACK: u32 = 1;
+
+const CARRIER_TRIES: u32 = 100;
+const CARRIER_PAUSE: Duration = Duration::from_micros(200);
 
 /// What a new pair of links is made from.
 pub(super) struct Pair<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) bridge: u32,
+    pub(super) bridge_name: &'a str,
     pub(super) mtu: u32,
     /// Whether the port may not talk to other isolated ports.
     pub(super) isolated: bool,
@@ -31,7 +36,11 @@ pub(super) fn connect(socket: &mut Socket, pair: &Pair<'_>, netns: BorrowedFd<'_
         create(socket, pair, netns)?;
         let inside = inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let inside = inside.map_err(namespace).and_then(|inside| inside);
-        let configured = inside.and_then(|mut inside| inside.configure(pair.endpoint, pair.announce));
+        let configured = inside.and_then(|mut inside| {
+            inside.configure(pair.endpoint, pair.announce)?;
+            await_carrier(&mut inside.socket, &[&pair.endpoint.interface])?;
+            await_carrier(socket, &[&pair.endpoint.host_link, pair.bridge_name])
+        });
         configured.inspect_err(|_| remove(socket, &pair.endpoint.host_link))
     })
 }
@@ -68,6 +77,21 @@ fn create_once(
     let mut batch = Batch::new();
     batch.omit_link_local(&endpoint.host_link);
     let _ = socket.exchange(batch);
+    Ok(())
+}
+
+/// Waits until the links carry packets. A new pair drops them until the kernel's own worker has seen that both ends are
+/// up, and a first packet that is lost costs its sender a second. Asking makes a recent kernel do that work at once;
+/// an older one is given a moment, and then the endpoint is as good as it gets.
+fn await_carrier(socket: &mut Socket, names: &[&str]) -> Result<()> {
+    for _ in 0..CARRIER_TRIES {
+        let mut batch = Batch::new();
+        names.iter().for_each(|name| batch.find_link(name));
+        if socket.exchange(batch)?.iter().filter_map(Link::read).all(|link| link.carries) {
+            return Ok(());
+        }
+        std::thread::sleep(CARRIER_PAUSE);
+    }
     Ok(())
 }
 

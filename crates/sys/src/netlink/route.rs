@@ -21,6 +21,8 @@ const INET: u8 = 2;
 const INET6: u8 = 10;
 /// `IFF_UP`
 const UP: u32 = 1;
+/// `IF_OPER_UP`
+const OPERATIONAL: u8 = 6;
 
 /// `IFLA_…`, from linux/if_link.h.
 mod link {
@@ -28,6 +30,7 @@ mod link {
     pub(super) const IFNAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
     pub(super) const MASTER: u16 = 10;
+    pub(super) const OPERATIONAL_STATE: u16 = 16;
     pub(super) const LINKINFO: u16 = 18;
     pub(super) const AF_SPEC: u16 = 26;
     pub(super) const NET_NS_FD: u16 = 28;
@@ -60,6 +63,9 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is switched on.
     pub up: bool,
+    /// Whether it carries packets now (RFC 2863's `up`): not before the kernel worked off that a pair's or a bridge's
+    /// other side came up.
+    pub carries: bool,
 }
 
 /// An address of an interface.
@@ -288,7 +294,8 @@ impl Batch {
         });
     }
 
-    /// Asks for one interface by name.
+    /// Asks for one interface by name. Since Linux 6.7 the kernel first works off pending changes of its carrier, which
+    /// otherwise happens a little later and loses packets until then.
     pub fn find_link(&mut self, name: &str) {
         self.message(format!("find interface {name}"), DUMP_LINKS, ACK, &link_header(0, 0, 0), |body| {
             body.text(link::IFNAME, name);
@@ -360,6 +367,7 @@ impl Link {
             address: attributes.first(link::ADDRESS).unwrap_or_default().to_vec(),
             mtu: attributes.u32(link::MTU).unwrap_or_default(),
             up: u32_at(&reply.payload, 8)? & UP != 0,
+            carries: attributes.first(link::OPERATIONAL_STATE) == Some(&[OPERATIONAL]),
         })
     }
 }

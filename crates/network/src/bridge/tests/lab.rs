@@ -180,11 +180,14 @@ pub(super) fn talk_udp(from: &OwnedFd, to: SocketAddr, server: &UdpSocket) -> Ip
     peer.ip()
 }
 
-/// The names of the links of this namespace.
+/// The links of this namespace.
+pub(super) fn all_links() -> Vec<Link> {
+    super::super::host::links(&mut Socket::open(Protocol::Route).unwrap()).unwrap()
+}
+
+/// Their names.
 pub(super) fn link_names() -> Vec<String> {
-    let mut socket = Socket::open(Protocol::Route).unwrap();
-    let links = super::super::host::links(&mut socket).unwrap();
-    links.into_iter().map(|link| link.name).collect()
+    all_links().into_iter().map(|link| link.name).collect()
 }
 
 pub(super) fn has_table(table: &str) -> bool {

@@ -1,6 +1,9 @@
 //! What reaches what.
 
 use super::lab::*;
+use crate::EndpointRequest;
+use proa_sys::netlink::{in_namespace, new_namespace};
+use proa_types::SandboxId;
 use rustix::fd::AsFd;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
@@ -85,7 +88,7 @@ fn a_port_of_the_loopback_stays_there_even_where_it_is_routed() {
         let bridge = bridge(|_| {});
         let allow = |_: ()| std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap();
         allow(());
-        proa_sys::netlink::in_namespace(lab.outside.as_fd(), || allow(())).unwrap();
+        in_namespace(lab.outside.as_fd(), || allow(())).unwrap();
         let control = listen(&lab.host, at(Ipv4Addr::LOCALHOST, 7000));
         talk(&lab.outside, at(Ipv4Addr::LOCALHOST, 7000), &control);
         let (_web, _held) = lab.publisher(&bridge, &[on("127.0.0.1", 8080, tcp(80))]);
@@ -140,11 +143,17 @@ fn the_first_packet_is_not_lost() {
         let bridge = bridge(|_| {});
         let server = listen(&lab.outside, at(OUTSIDE, 9000));
         for _ in 0..8 {
+            let netns = new_namespace().unwrap();
             let start = std::time::Instant::now();
-            let member = lab.member(&bridge);
+            let endpoint = bridge.connect(&EndpointRequest::of(SandboxId::random()), netns.as_fd()).unwrap();
             let connected = start.elapsed();
-            talk(&member.netns, at(OUTSIDE, 9000), &server);
-            println!("connect {connected:?}, first exchange after {:?}", start.elapsed() - connected);
+            let names = [BRIDGE, endpoint.host_link.as_str(), "eth0"];
+            let links = in_namespace(netns.as_fd(), all_links).unwrap().into_iter().chain(all_links());
+            let down: Vec<_> = links.filter(|l| names.contains(&l.name.as_str()) && !l.carries).collect();
+            assert!(down.is_empty(), "packets would be dropped: {down:?}");
+            let start = std::time::Instant::now();
+            talk(&netns, at(OUTSIDE, 9000), &server);
+            println!("connect {connected:?}, first exchange {:?}", start.elapsed());
         }
     });
 }
