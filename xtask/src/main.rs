@@ -8,6 +8,7 @@ mod fixtures;
 mod shell;
 mod test;
 mod verify;
+mod vm;
 
 use std::process::ExitCode;
 

@@ -31,8 +31,15 @@ pub(crate) fn test(words: &[&str]) -> Outcome {
             fixtures.apply(&mut command).env("PROA_AGAINST", peer);
             tally.run("e2e", &mut command);
         }
+        ["vm"] => {
+            let fixtures = Fixtures::ready()?;
+            let booted = crate::vm::boot(&fixtures, |line| tally.count(line));
+            if let Err(error) = booted {
+                tally.broken.push(format!("vm: {error}"));
+            }
+        }
         [name @ ("e2e" | "crash"), rest @ ..] => suite(&mut tally, &Fixtures::ready()?, name, rest),
-        _ => return Err("usage: cargo xtask test [unit | e2e | crash] [ARGS]".into()),
+        _ => return Err("usage: cargo xtask test [unit | e2e | crash | vm] [ARGS]".into()),
     }
     tally.finish()
 }
