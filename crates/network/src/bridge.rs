@@ -179,7 +179,7 @@ impl Bridge {
             return swept;
         }
         let index = state.ensure_up(&self.config, &mut socket)?;
-        let reattached = reattach(&mut socket, index, live);
+        let reattached = reattach(&mut socket, index, !self.config.inter_container, live);
         if self.config.inter_container {
             let publishers = live.iter().filter(|record| !record.published.is_empty());
             allow_hairpin(&mut socket, publishers.map(|record| record.endpoint.host_link.as_str()));
@@ -231,12 +231,17 @@ impl Bridge {
 }
 
 /// Puts live interfaces that lost their bridge on it again.
-fn reattach(socket: &mut Socket, bridge: u32, live: &[EndpointRecord]) -> Result<()> {
+fn reattach(socket: &mut Socket, bridge: u32, isolated: bool, live: &[EndpointRecord]) -> Result<()> {
     let live: HashSet<&str> = live.iter().map(|record| record.endpoint.host_link.as_str()).collect();
     let links = host::links(socket)?;
     let mut batch = Batch::new();
     let lost = links.iter().filter(|link| link.master != bridge && live.contains(link.name.as_str()));
-    lost.for_each(|link| batch.set_master(&link.name, bridge));
+    for link in lost {
+        batch.set_master(&link.name, bridge);
+        if isolated {
+            batch.isolate_port(&link.name);
+        }
+    }
     socket.exchange(batch)?;
     Ok(())
 }

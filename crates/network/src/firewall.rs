@@ -353,3 +353,6 @@ fn compare_name(name: &str, same: bool) -> X<'static> {
     value.resize(16, 0);
     if same { X::Equal { at: 0, value } } else { X::Differs { at: 0, value } }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! project's own rules need is here. Kernel headers: `linux/netfilter/nf_tables.h`; the text form of the same things is
 //! in nft(8). NAT in family `inet` needs Linux 5.2, concatenated keys with NAT 5.6.
 
+pub mod conntrack;
 mod expression;
 
 pub use expression::{Expression, Hook, SetType, Verdict};

@@ -8,8 +8,8 @@ use crate::{
     Addressing, Endpoint, EndpointRecord, EndpointRequest, Error, MacAddress, PublishedPort, Result,
 };
 use proa_sys::netlink::Socket;
-use proa_sys::nfnetlink;
-use proa_types::SandboxId;
+use proa_sys::nfnetlink::{self, conntrack};
+use proa_types::{PortProtocol, SandboxId};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
@@ -249,7 +249,7 @@ impl State {
             Err(error) if error.errno() == Some(rustix::io::Errno::NOENT) => self.install(config),
             result => result.map_err(Error::from),
         };
-        added.map(|()| host_link).inspect_err(|_| {
+        added.map(|()| self.forget_flows(ports)).map(|()| host_link).inspect_err(|_| {
             if let Some(held) = self.endpoints.get_mut(sandbox) {
                 held.published.truncate(before);
             }
@@ -264,7 +264,23 @@ impl State {
             return Ok(());
         }
         let elements = Elements::of(held.endpoint.address, &ports);
-        firewall::remove(netfilter(&mut self.netfilter)?, &config.table, &elements)
+        firewall::remove(netfilter(&mut self.netfilter)?, &config.table, &elements)?;
+        self.forget_flows(&ports);
+        Ok(())
+    }
+
+    /// UDP flows to these ports that go on must not go on to where the ports led before. A kernel that does not say
+    /// which there are forgets them by itself after a silence of two minutes.
+    fn forget_flows(&mut self, ports: &[PublishedPort]) {
+        let udp = |port: &&PublishedPort| port.container.protocol == PortProtocol::Udp;
+        let ports: HashSet<u16> = ports.iter().filter(udp).map(|port| port.host_port).collect();
+        if ports.is_empty() {
+            return;
+        }
+        let Ok(netfilter) = netfilter(&mut self.netfilter) else { return };
+        let Ok(mut flows) = conntrack::redirected_udp(netfilter) else { return };
+        flows.retain(|flow| ports.contains(&flow.port));
+        let _ = conntrack::forget(netfilter, &flows);
     }
 }
 

@@ -128,6 +128,20 @@ fn what_others_removed_is_made_again() {
 }
 
 #[test]
+fn isolation_outlives_the_bridge() {
+    in_lab(|lab| {
+        let bridge = bridge(|config| config.inter_container = false);
+        let (web, other) = (lab.member(&bridge), lab.member(&bridge));
+        let server = web.listen(80);
+        assert!(is_unreachable(&other.netns, web.at(80)));
+        delete_link(BRIDGE);
+        bridge.reconcile(&[record(&web, &[]), record(&other, &[])]).unwrap();
+        talk(&lab.host, web.at(80), &server);
+        assert!(is_unreachable(&other.netns, web.at(80)));
+    });
+}
+
+#[test]
 fn several_daemons_live_side_by_side() {
     in_lab(|lab| {
         let open = |name: &str| Bridge::open(BridgeConfig::named(name)).unwrap();

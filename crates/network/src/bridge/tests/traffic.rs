@@ -39,6 +39,28 @@ fn a_published_port_is_reached_from_everywhere_and_sees_who_asks() {
 }
 
 #[test]
+fn hairpin_traffic_needs_no_br_netfilter_and_survives_it() {
+    in_lab(|lab| {
+        for call in ["0", "1"] {
+            if std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", call).is_err() {
+                println!("skipped: no br_netfilter here to switch");
+            }
+            let bridge = bridge(|_| {});
+            let (web, _held) = lab.publisher(&bridge, &[on("", 8080, tcp(80)), on("", 53, udp(53))]);
+            let other = lab.member(&bridge);
+            let (server, dns) = (web.listen(80), bind_udp(&web.netns, (Ipv4Addr::UNSPECIFIED, 53).into()));
+            for from in [&web, &other] {
+                talk(&from.netns, at(HOST, 8080), &server);
+                talk_udp(&from.netns, at(HOST, 53), &dns);
+            }
+            bridge.disconnect(&web.sandbox).unwrap();
+            bridge.disconnect(&other.sandbox).unwrap();
+            assert!(bridge.shutdown_if_unused().unwrap());
+        }
+    });
+}
+
+#[test]
 fn udp_is_published_too() {
     in_lab(|lab| {
         let bridge = bridge(|_| {});
@@ -47,6 +69,29 @@ fn udp_is_published_too() {
         assert_eq!(talk_udp(&lab.outside, at(HOST, 5353), &server), IpAddr::from(OUTSIDE));
         talk_udp(&lab.host, at(HOST, 5353), &server);
         talk_udp(&dns.netns, at(HOST, 5353), &server);
+    });
+}
+
+#[test]
+fn a_udp_client_that_goes_on_is_led_to_the_new_holder() {
+    in_lab(|lab| {
+        let bridge = bridge(|_| {});
+        let client = bind_udp(&lab.outside, at(OUTSIDE, 4000));
+        let mut gone = Vec::new();
+        for round in 0..3 {
+            let (dns, held) = lab.publisher(&bridge, &[on("", 5353, udp(53))]);
+            let server = bind_udp(&dns.netns, (Ipv4Addr::UNSPECIFIED, 53).into());
+            client.send_to(b"ping", at(HOST, 5353)).unwrap();
+            server.recv(&mut [0; 4]).unwrap_or_else(|error| panic!("round {round}: {error}"));
+            bridge.unpublish(&dns.sandbox).unwrap();
+            gone.push((dns, server));
+            drop(held);
+        }
+        client.send_to(b"ping", at(HOST, 5353)).unwrap();
+        for (_, server) in &gone {
+            server.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
+            assert!(server.recv(&mut [0; 4]).is_err(), "nobody publishes the port");
+        }
     });
 }
 
@@ -142,7 +187,7 @@ fn the_first_packet_is_not_lost() {
     in_lab(|lab| {
         let bridge = bridge(|_| {});
         let server = listen(&lab.outside, at(OUTSIDE, 9000));
-        for _ in 0..8 {
+        for _ in 0..60 {
             let netns = new_namespace().unwrap();
             let start = std::time::Instant::now();
             let endpoint = bridge.connect(&EndpointRequest::of(SandboxId::random()), netns.as_fd()).unwrap();
