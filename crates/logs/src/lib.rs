@@ -1,1 +1,81 @@
-//! Log drivers: framing, rotation, reading
+//! Container logs: drivers, rotation, reading back.
+//!
+//! A [`LogWriter`] is held by one container's monitor; a [`Reader`] reads what it wrote, also while it writes, and
+//! also after a crash cut the last line short. Drivers: `json-file` in docker's form, `local` in a compact framed
+//! form, and `none`. Files are bounded by default.
+
+mod config;
+mod error;
+mod file;
+mod json;
+mod local;
+mod reader;
+mod split;
+
+pub use config::{LogConfig, LogDriver};
+pub use error::Error;
+pub use reader::{ReadOptions, Reader};
+pub use split::LINE;
+
+use proa_types::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A stream of a container's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Standard output, and everything of a terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One line, or a piece of a long one, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where it was written.
+    pub stream: Stream,
+    /// When.
+    pub time: Timestamp,
+    /// Its bytes; a whole line ends with a newline.
+    pub data: Vec<u8>,
+}
+
+/// Keeps what a container writes.
+pub trait LogWriter {
+    /// Keeps a piece of output as it came: any bytes, any length.
+    ///
+    /// # Errors
+    /// When the disk refuses; what could be kept is kept.
+    fn write(&mut self, stream: Stream, time: Timestamp, bytes: &[u8]) -> Result<(), Error>;
+
+    /// Keeps an unfinished last line of each stream: nothing more will come.
+    ///
+    /// # Errors
+    /// As for [`LogWriter::write`].
+    fn finish(&mut self, time: Timestamp) -> Result<(), Error>;
+}
+
+/// Opens the writer of a configuration. Existing files are continued.
+///
+/// # Errors
+/// When a file cannot be opened.
+pub fn open_writer(config: &LogConfig) -> Result<Box<dyn LogWriter>, Error> {
+    Ok(match config.driver {
+        LogDriver::None => Box::new(Nothing),
+        LogDriver::JsonFile | LogDriver::Local => Box::new(file::Writer::open(config)?),
+    })
+}
+
+/// The driver `none`.
+struct Nothing;
+
+impl LogWriter for Nothing {
+    fn write(&mut self, _: Stream, _: Timestamp, _: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: Timestamp) -> Result<(), Error> {
+        Ok(())
+    }
+}
