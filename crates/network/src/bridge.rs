@@ -17,7 +17,7 @@ pub use config::BridgeConfig;
 
 use crate::listener::{self, Ephemeral};
 use crate::{Addressing, Driver, Endpoint, EndpointRecord, EndpointRequest, Error, PortBinding, PortHolder};
-use crate::{Published, PublishedPort, Result, holder};
+use crate::{Published, PublishedPort, Result, firewall, holder};
 use proa_sys::netlink::{Batch, Link, Socket};
 use proa_types::{PortProtocol, SandboxId};
 use sandbox::Pair;
@@ -53,6 +53,14 @@ impl Bridge {
     /// Whether this network switched the host's IPv4 forwarding on.
     pub fn enabled_forwarding(&self) -> bool {
         self.state().enabled_forwarding
+    }
+
+    /// What in the host's own firewall stands in the way of this network, in words for `info`; nothing usually.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn obstacles(&self) -> Result<Vec<String>> {
+        firewall::obstacles(&self.config.table, &self.config.name)
     }
 
     /// See [`Driver::addressing`].
@@ -230,17 +238,15 @@ impl Bridge {
     }
 }
 
-/// Puts live interfaces that lost their bridge on it again.
+/// Puts live interfaces that lost their bridge on it again, and isolates all or none of them as configured now.
 fn reattach(socket: &mut Socket, bridge: u32, isolated: bool, live: &[EndpointRecord]) -> Result<()> {
     let live: HashSet<&str> = live.iter().map(|record| record.endpoint.host_link.as_str()).collect();
-    let links = host::links(socket)?;
     let mut batch = Batch::new();
-    let lost = links.iter().filter(|link| link.master != bridge && live.contains(link.name.as_str()));
-    for link in lost {
-        batch.set_master(&link.name, bridge);
-        if isolated {
-            batch.isolate_port(&link.name);
+    for link in host::links(socket)?.iter().filter(|link| live.contains(link.name.as_str())) {
+        if link.master != bridge {
+            batch.set_master(&link.name, bridge);
         }
+        batch.set_isolated(&link.name, isolated);
     }
     socket.exchange(batch)?;
     Ok(())

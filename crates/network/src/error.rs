@@ -106,8 +106,13 @@ pub enum Error {
 /// Who holds a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortHolder {
-    /// A sandbox of this network; the caller knows its container's name.
+    /// A sandbox of this network; the caller knows its container's name: [`Error::with_holder`].
     Sandbox(SandboxId),
+    /// A container.
+    Container {
+        /// Its name.
+        name: String,
+    },
     /// A process of the host.
     Process {
         /// Its command name.
@@ -123,8 +128,26 @@ impl fmt::Display for PortHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sandbox(_) => f.write_str(" by another container"),
+            Self::Container { name } => write!(f, " by container {name}"),
             Self::Process { name, pid } => write!(f, " by {name} (pid {pid})"),
             Self::Unknown => Ok(()),
+        }
+    }
+}
+
+impl Error {
+    /// The same failure with the sandbox that holds a port replaced by its container, if `name` knows it.
+    #[must_use]
+    pub fn with_holder(self, name: impl FnOnce(&SandboxId) -> Option<String>) -> Self {
+        match self {
+            Self::PortTaken { host, protocol, holder: PortHolder::Sandbox(sandbox) } => {
+                let holder = match name(&sandbox) {
+                    Some(name) => PortHolder::Container { name },
+                    None => PortHolder::Sandbox(sandbox),
+                };
+                Self::PortTaken { host, protocol, holder }
+            }
+            other => other,
         }
     }
 }

@@ -24,7 +24,7 @@
 
 use crate::{Endpoint, PublishedPort, Result, Subnet};
 use proa_sys::netlink::{Error as NetlinkError, Socket};
-use proa_sys::nfnetlink::{Element, Expression as X, Hook, SetType, Transaction, Verdict};
+use proa_sys::nfnetlink::{BaseChain, Element, Expression as X, Hook, SetType, Transaction, Verdict};
 use proa_types::PortProtocol;
 use rustix::io::Errno;
 use std::net::{IpAddr, Ipv4Addr};
@@ -212,6 +212,27 @@ pub(crate) fn delete(socket: &mut Socket, table: &str) -> Result<bool> {
     transaction.delete_table();
     transaction.commit(socket)?;
     Ok(true)
+}
+
+/// Chains of others that drop what is forwarded unless a rule of theirs lets it pass, as dockerd's do.
+pub(crate) fn obstacles(table: &str, bridge: &str) -> Result<Vec<String>> {
+    let chains = proa_sys::nfnetlink::base_chains(&mut proa_sys::nfnetlink::open()?)?;
+    let foreign =
+        |chain: &&BaseChain| chain.drops && chain.hook == Hook::Forward as u32 && chain.table != table;
+    let words = |chain: &BaseChain| {
+        let family = match chain.family {
+            1 => "inet",
+            2 => "ip",
+            _ => return None,
+        };
+        Some(format!(
+            "chain {} of table {family} {} drops forwarded packets: containers reach other hosts, and other hosts \
+             published ports, only where its rules accept interface {bridge} (beside dockerd: iptables -I DOCKER-USER \
+             -i {bridge} -j ACCEPT, and the same with -o)",
+            chain.name, chain.table
+        ))
+    };
+    Ok(chains.iter().filter(foreign).filter_map(words).collect())
 }
 
 impl Ruleset<'_> {

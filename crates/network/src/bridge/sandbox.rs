@@ -71,7 +71,7 @@ fn create_once(
         peer: LinkPeer { name: &endpoint.interface, mac: endpoint.mac.0, netns },
     });
     if pair.isolated {
-        batch.isolate_port(&endpoint.host_link);
+        batch.set_isolated(&endpoint.host_link, true);
     }
     socket.exchange(batch)?;
     let mut batch = Batch::new();

@@ -189,14 +189,14 @@ impl Batch {
         });
     }
 
-    /// Forbids a bridge's port to talk to other isolated ports. Linux 4.18.
-    pub fn isolate_port(&mut self, name: &str) {
-        self.port_flag(format!("isolate interface {name}"), name, link::PORT_ISOLATED);
+    /// Forbids or allows a bridge's port to talk to other isolated ports. Linux 4.18.
+    pub fn set_isolated(&mut self, name: &str, isolated: bool) {
+        self.port_flag(format!("set the isolation of interface {name}"), name, link::PORT_ISOLATED, isolated);
     }
 
     /// Lets a bridge send a frame back out of the port it came in by.
     pub fn allow_hairpin(&mut self, name: &str) {
-        self.port_flag(format!("allow hairpin traffic on interface {name}"), name, link::PORT_HAIRPIN);
+        self.port_flag(format!("allow hairpin traffic on interface {name}"), name, link::PORT_HAIRPIN, true);
     }
 
     /// Keeps the kernel from giving an interface a link-local IPv6 address. Refused by a kernel without IPv6.
@@ -213,12 +213,12 @@ impl Batch {
         });
     }
 
-    fn port_flag(&mut self, label: String, name: &str, flag: u16) {
+    fn port_flag(&mut self, label: String, name: &str, flag: u16, on: bool) {
         self.message(label, NEW_LINK, ACK, &link_header(0, 0, 0), |body| {
             body.text(link::IFNAME, name);
             body.nested(link::LINKINFO, |body| {
                 body.text(link::INFO_SLAVE_KIND, "bridge");
-                body.nested(link::INFO_SLAVE_DATA, |body| body.u8(flag, 1));
+                body.nested(link::INFO_SLAVE_DATA, |body| body.u8(flag, on.into()));
             });
         });
     }

@@ -134,10 +134,38 @@ fn isolation_outlives_the_bridge() {
         let (web, other) = (lab.member(&bridge), lab.member(&bridge));
         let server = web.listen(80);
         assert!(is_unreachable(&other.netns, web.at(80)));
+        let live = [record(&web, &[]), record(&other, &[])];
         delete_link(BRIDGE);
-        bridge.reconcile(&[record(&web, &[]), record(&other, &[])]).unwrap();
+        bridge.reconcile(&live).unwrap();
         talk(&lab.host, web.at(80), &server);
         assert!(is_unreachable(&other.netns, web.at(80)));
+        let open = super::lab::bridge(|_| {});
+        open.reconcile(&live).unwrap();
+        talk(&other.netns, web.at(80), &server);
+    });
+}
+
+#[test]
+fn a_firewall_in_the_way_is_pointed_out_and_left_alone() {
+    in_lab(|lab| {
+        let bridge = bridge(|_| {});
+        let member = lab.member(&bridge);
+        assert_eq!(bridge.obstacles().unwrap(), [""; 0]);
+        let foreign =
+            "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }";
+        let nft = std::process::Command::new("nft").arg(foreign).status();
+        if !nft.is_ok_and(|status| status.success()) {
+            return println!("skipped: nft is not installed");
+        }
+        let obstacles = bridge.obstacles().unwrap();
+        assert!(
+            obstacles.first().is_some_and(|text| text.contains("chain FORWARD of table ip filter")),
+            "{obstacles:?}"
+        );
+        assert!(is_unreachable(&member.netns, (OUTSIDE, 9000).into()));
+        bridge.disconnect(&member.sandbox).unwrap();
+        assert!(bridge.shutdown_if_unused().unwrap());
+        assert_eq!(bridge.obstacles().unwrap().len(), 1);
     });
 }
 

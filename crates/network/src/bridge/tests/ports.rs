@@ -27,6 +27,8 @@ fn a_taken_port_names_its_holder_and_nothing_is_published() {
             panic!("{error}")
         };
         assert_eq!(*id, web.sandbox);
+        let named = error.with_holder(|_| Some("web".into())).to_string();
+        assert!(named.ends_with("port 8080/tcp is already in use by container web"), "{named}");
         publish(&[on("", 9000, tcp(80)), on("", 8080, udp(80))]).unwrap();
         drop((held, foreign));
         bridge.unpublish(&web.sandbox).unwrap();
