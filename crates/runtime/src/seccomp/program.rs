@@ -1,6 +1,7 @@
 //! A compiled filter.
 
 use super::Error;
+use proa_sys::seccomp as sys;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 
@@ -12,6 +13,10 @@ pub struct Program {
 }
 
 impl Program {
+    pub(crate) fn new(flags: u32, code: Vec<u8>) -> Self {
+        Self { flags, code }
+    }
+
     /// The program as bytes, for another process of this machine: flags (4 bytes, native order), instructions.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.flags.to_ne_bytes().to_vec();
@@ -22,13 +27,15 @@ impl Program {
     /// Reads what [`Self::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`Error::Install`] when it is no program.
+    /// [`Error::Damaged`] when it is no program.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         match bytes.split_first_chunk::<4>() {
-            Some((flags, code)) if !code.is_empty() && code.len() % 8 == 0 => {
+            Some((flags, code))
+                if !code.is_empty() && code.len() % 8 == 0 && code.len() / 8 <= sys::MAX_INSTRUCTIONS =>
+            {
                 Ok(Self { flags: u32::from_ne_bytes(*flags), code: code.to_vec() })
             }
-            _ => Err(Error::Install(std::io::ErrorKind::InvalidData.into())),
+            _ => Err(Error::Damaged),
         }
     }
 
@@ -48,6 +55,6 @@ impl Program {
     /// # Errors
     /// [`Error::Install`].
     pub fn install(&self) -> Result<Option<OwnedFd>, Error> {
-        Err(Error::Install(std::io::ErrorKind::Unsupported.into()))
+        sys::install(&self.code, self.flags).map_err(Error::Install)
     }
 }
