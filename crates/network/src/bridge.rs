@@ -9,6 +9,7 @@
 //! under it.
 
 mod config;
+mod flows;
 mod host;
 mod sandbox;
 mod state;
@@ -121,9 +122,8 @@ impl Bridge {
     /// # Errors
     /// When the kernel refuses to take published ports out of the firewall; the address is free all the same.
     pub fn disconnect(&self, sandbox: &SandboxId) -> Result<()> {
-        let mut state = self.state();
-        let result = state.unpublish(&self.config, sandbox);
-        state.release(sandbox);
+        let result = self.unpublish(sandbox);
+        self.state().release(sandbox);
         result
     }
 
@@ -170,7 +170,11 @@ impl Bridge {
     /// # Errors
     /// When the kernel refuses.
     pub fn unpublish(&self, sandbox: &SandboxId) -> Result<()> {
-        self.state().unpublish(&self.config, sandbox)
+        let taken_back = self.state().unpublish(&self.config, sandbox)?;
+        if let Some((address, ports)) = taken_back {
+            flows::forget_those_to(address, &ports);
+        }
+        Ok(())
     }
 
     /// See [`Driver::reconcile`].
@@ -180,19 +184,27 @@ impl Bridge {
     pub fn reconcile(&self, live: &[EndpointRecord]) -> Result<()> {
         let mut socket = host::socket()?;
         let mut state = self.state();
-        state.adopt(&self.config, live)?;
+        let subnet = state.adopt(&self.config, live)?.subnet;
         let swept = self.sweep(&mut socket, live);
-        if live.is_empty() {
-            state.remove_table(&self.config)?;
-            return swept;
-        }
-        let index = state.ensure_up(&self.config, &mut socket)?;
-        let reattached = reattach(&mut socket, index, !self.config.inter_container, live);
+        let restored = if live.is_empty() {
+            state.remove_table(&self.config).map(|_| ())
+        } else {
+            self.restore(&mut state, &mut socket, live)
+        };
+        drop(state);
+        flows::forget_stale(subnet, live);
+        swept.and(restored)
+    }
+
+    /// Makes what live endpoints need, if it is not there.
+    fn restore(&self, state: &mut State, socket: &mut Socket, live: &[EndpointRecord]) -> Result<()> {
+        let index = state.ensure_up(&self.config, socket)?;
+        reattach(socket, index, !self.config.inter_container, live)?;
         if self.config.inter_container {
             let publishers = live.iter().filter(|record| !record.published.is_empty());
-            allow_hairpin(&mut socket, publishers.map(|record| record.endpoint.host_link.as_str()));
+            allow_hairpin(socket, publishers.map(|record| record.endpoint.host_link.as_str()));
         }
-        swept.and(reattached)
+        Ok(())
     }
 
     /// Removes the interfaces of endpoints that do not live.

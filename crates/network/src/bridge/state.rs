@@ -8,8 +8,8 @@ use crate::{
     Addressing, Endpoint, EndpointRecord, EndpointRequest, Error, MacAddress, PublishedPort, Result,
 };
 use proa_sys::netlink::Socket;
-use proa_sys::nfnetlink::{self, conntrack};
-use proa_types::{PortProtocol, SandboxId};
+use proa_sys::nfnetlink;
+use proa_types::SandboxId;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
@@ -126,7 +126,7 @@ impl State {
     }
 
     /// Takes over what lives, instead of what was known.
-    pub(super) fn adopt(&mut self, config: &BridgeConfig, live: &[EndpointRecord]) -> Result<()> {
+    pub(super) fn adopt(&mut self, config: &BridgeConfig, live: &[EndpointRecord]) -> Result<Addressing> {
         self.endpoints.clear();
         self.bridge = None;
         let addressing = match (&self.addresses, live.first(), config.existing || config.gateway.is_some()) {
@@ -146,7 +146,7 @@ impl State {
             let held = Held { endpoint: record.endpoint.clone(), published: record.published.clone() };
             self.endpoints.insert(record.endpoint.sandbox.clone(), held);
         }
-        Ok(())
+        Ok(addressing)
     }
 
     /// The bridge's number, after making sure that it, its address, forwarding and the table are there.
@@ -249,38 +249,23 @@ impl State {
             Err(error) if error.errno() == Some(rustix::io::Errno::NOENT) => self.install(config),
             result => result.map_err(Error::from),
         };
-        added.map(|()| self.forget_flows(ports)).map(|()| host_link).inspect_err(|_| {
+        added.map(|()| host_link).inspect_err(|_| {
             if let Some(held) = self.endpoints.get_mut(sandbox) {
                 held.published.truncate(before);
             }
         })
     }
 
-    /// Takes a sandbox's published ports out of the table.
-    pub(super) fn unpublish(&mut self, config: &BridgeConfig, sandbox: &SandboxId) -> Result<()> {
-        let Some(held) = self.endpoints.get_mut(sandbox) else { return Ok(()) };
-        let ports = std::mem::take(&mut held.published);
-        if ports.is_empty() {
-            return Ok(());
-        }
-        let elements = Elements::of(held.endpoint.address, &ports);
-        firewall::remove(netfilter(&mut self.netfilter)?, &config.table, &elements)?;
-        self.forget_flows(&ports);
-        Ok(())
-    }
-
-    /// UDP flows to these ports that go on must not go on to where the ports led before. A kernel that does not say
-    /// which there are forgets them by itself after a silence of two minutes.
-    fn forget_flows(&mut self, ports: &[PublishedPort]) {
-        let udp = |port: &&PublishedPort| port.container.protocol == PortProtocol::Udp;
-        let ports: HashSet<u16> = ports.iter().filter(udp).map(|port| port.host_port).collect();
-        if ports.is_empty() {
-            return;
-        }
-        let Ok(netfilter) = netfilter(&mut self.netfilter) else { return };
-        let Ok(mut flows) = conntrack::redirected_udp(netfilter) else { return };
-        flows.retain(|flow| ports.contains(&flow.port));
-        let _ = conntrack::forget(netfilter, &flows);
+    /// Takes a sandbox's published ports out of the table; tells which they were and where they led.
+    pub(super) fn unpublish(
+        &mut self,
+        config: &BridgeConfig,
+        sandbox: &SandboxId,
+    ) -> Result<Option<(Ipv4Addr, Vec<PublishedPort>)>> {
+        let Some(held) = self.endpoints.get_mut(sandbox) else { return Ok(None) };
+        let (address, ports) = (held.endpoint.address, std::mem::take(&mut held.published));
+        firewall::remove(netfilter(&mut self.netfilter)?, &config.table, &Elements::of(address, &ports))?;
+        Ok(Some((address, ports)))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::lab::*;
 use crate::{Error, PortBinding, PortRange};
 use proa_types::{ErrorKind, Kinded};
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 
 #[test]
@@ -78,5 +79,55 @@ fn a_thousand_ports_are_one_batch() {
         println!("1000 ports taken back in {:?}", start.elapsed());
         drop(held);
         assert!(is_unreachable(&lab.outside, (HOST, 20_777).into()));
+    });
+}
+
+#[test]
+fn many_at_once_get_addresses_and_ports_of_their_own() {
+    in_lab(|lab| {
+        let bridge = bridge(|_| {});
+        let ports = [PortBinding::to(tcp(80), None), PortBinding::to(udp(53), None)];
+        let start = std::time::Instant::now();
+        let rounds = || (0..5).map(|_| lab.publisher(&bridge, &ports)).collect::<Vec<_>>();
+        let all: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(rounds)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        println!("40 sandboxes with endpoints and ports by 8 threads in {:?}", start.elapsed());
+        let addresses: BTreeSet<_> = all.iter().map(|(member, _)| member.endpoint.address).collect();
+        assert_eq!(addresses.len(), 40);
+        let published = all.iter().flat_map(|(_, published)| published);
+        let ports: BTreeSet<_> = published.map(|p| (p.host_ip, p.container.protocol, p.host_port)).collect();
+        assert_eq!(ports.len(), 160);
+        for (member, published) in all.iter().step_by(13) {
+            talk(&lab.outside, (HOST, published.first().unwrap().host_port).into(), &member.listen(80));
+        }
+        std::thread::scope(|scope| {
+            for (member, _) in &all {
+                scope.spawn(|| bridge.disconnect(&member.sandbox).unwrap());
+            }
+        });
+        drop(all);
+        assert!(bridge.shutdown_if_unused().unwrap());
+    });
+}
+
+#[test]
+fn publishing_and_taking_back_is_quick() {
+    in_lab(|lab| {
+        let bridge = bridge(|_| {});
+        let member = lab.member(&bridge);
+        let mut times = Vec::new();
+        for _ in 0..50 {
+            let start = std::time::Instant::now();
+            let held =
+                bridge.publish(&member.sandbox, member.endpoint.address, &[on("", 8080, tcp(80))]).unwrap();
+            let published = start.elapsed();
+            bridge.unpublish(&member.sandbox).unwrap();
+            times.push((published, start.elapsed() - published));
+            drop(held);
+        }
+        times.sort();
+        println!("publish, unpublish: median {:?}, slowest {:?}", times.get(25), times.last());
     });
 }

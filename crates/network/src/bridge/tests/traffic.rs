@@ -87,6 +87,13 @@ fn a_udp_client_that_goes_on_is_led_to_the_new_holder() {
             gone.push((dns, server));
             drop(held);
         }
+        let (dns, held) = lab.publisher(&bridge, &[on("", 5353, udp(53))]);
+        let server = bind_udp(&dns.netns, (Ipv4Addr::UNSPECIFIED, 53).into());
+        client.send_to(b"ping", at(HOST, 5353)).unwrap();
+        server.recv(&mut [0; 4]).unwrap();
+        bridge.reconcile(&[]).unwrap();
+        drop(held);
+        gone.push((dns, server));
         client.send_to(b"ping", at(HOST, 5353)).unwrap();
         for (_, server) in &gone {
             server.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
