@@ -40,22 +40,26 @@ impl Drop for Chunk {
 pub(crate) struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Pool {
-    /// Reads from `source` until a chunk is full or the source ends; an empty chunk is the end.
-    pub(crate) fn read(&self, source: &mut dyn Read) -> Result<Shared> {
+    /// Reads from `source` until a chunk is full, the source ends or fails. An empty chunk without a failure
+    /// is the end; what came before a failure comes with it.
+    pub(crate) fn read(&self, source: &mut dyn Read) -> (Shared, Option<Error>) {
         let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut bytes = spare.unwrap_or_default();
         bytes.resize(CHUNK, 0);
-        let mut filled = 0;
+        let (mut filled, mut failure) = (0, None);
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match source.read(rest) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
             }
         }
         bytes.truncate(filled);
-        Ok(Arc::new(Chunk { bytes, pool: self.clone() }))
+        (Arc::new(Chunk { bytes, pool: self.clone() }), failure)
     }
 }
 

@@ -78,6 +78,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A filter of `images` that is wrong.
+    #[error("invalid filter '{key}{}{value}'", if value.is_empty() { "" } else { "=" })]
+    Filter {
+        /// Its key.
+        key: String,
+        /// Its value; empty when the key itself is unknown.
+        value: String,
+    },
     /// A storage driver we do not have.
     #[error("storage driver {name:?}: {advice}")]
     Driver {
@@ -137,6 +145,7 @@ impl Kinded for Error {
             | Self::Mismatch { .. }
             | Self::Document { .. }
             | Self::Inconsistent { .. }
+            | Self::Filter { .. }
             | Self::Change { .. } => ErrorKind::InvalidArgument,
             Self::Driver { .. } => ErrorKind::NotImplemented,
             Self::Layer { source, .. } => source.kind(),

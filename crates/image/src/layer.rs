@@ -102,17 +102,24 @@ pub(crate) struct Spool {
     pub(crate) have: u64,
 }
 
+/// Opens the file for a blob, if it is to be kept.
+pub(crate) type SpoolFor<'a> = &'a mut dyn FnMut(Compression) -> std::io::Result<Option<Spool>>;
+
 /// Receives a layer from `source` into `dir`, which has an empty directory `fs`. `spool` opens the file for
 /// the blob; `seen` is told how many bytes have come.
 pub(crate) fn receive(
     source: &mut dyn Read,
-    spool: &mut dyn FnMut(Compression) -> std::io::Result<Option<Spool>>,
+    spool: SpoolFor<'_>,
     dir: &Path,
     limits: Limits,
     seen: &mut dyn FnMut(u64),
 ) -> Result<Received, Failure> {
     let pool = Pool::default();
-    let first = pool.read(source).map_err(Failure::Stream)?;
+    let (first, failure) = pool.read(source);
+    if let Some(error) = failure {
+        // Too short to tell what it is; keep it for another attempt if a file asks for it.
+        return Err(keep(spool, first.bytes()).unwrap_or(Failure::Stream(error)));
+    }
     let neither = tar::Error::Broken { at: 0, problem: "neither a tar archive nor gzip nor zstd" };
     let compression = Compression::of(first.bytes())?.ok_or(neither)?;
     let recipe = || match compression {
@@ -146,6 +153,19 @@ pub(crate) fn receive(
     })
 }
 
+/// Stores the little that came of a stream that broke at once.
+fn keep(spool: SpoolFor<'_>, bytes: &[u8]) -> Option<Failure> {
+    let mut store = || -> std::io::Result<()> {
+        let Some(spool) = spool(Compression::of(bytes).ok().flatten().unwrap_or(Compression::None))? else {
+            return Ok(());
+        };
+        let mut feed =
+            Feed { source: &mut std::io::empty(), spool: Some(spool), total: 0, seen: &mut |_| {} };
+        feed.store(bytes)
+    };
+    store().err().map(Failure::Store)
+}
+
 /// Waits for a stage; its panic is ours.
 fn join<T>(stage: ScopedJoinHandle<'_, T>) -> T {
     stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -171,7 +191,12 @@ impl Feed<'_> {
             if !send(&chunk, to) || ended {
                 return Ok(());
             }
-            chunk = pool.read(self.source).map_err(Failure::Stream)?;
+            let failure;
+            (chunk, failure) = pool.read(self.source);
+            if let Some(error) = failure {
+                self.store(chunk.bytes()).map_err(Failure::Store)?;
+                return Err(Failure::Stream(error));
+            }
         }
     }
 
@@ -207,7 +232,10 @@ fn inflate(
     let mut plain = compression.reader(from).map_err(tar::Error::Compression)?;
     let mut total = 0u64;
     loop {
-        let chunk = pool.read(&mut plain).map_err(tar::Error::Compression)?;
+        let (chunk, failure) = pool.read(&mut plain);
+        if let Some(error) = failure {
+            return Err(tar::Error::Compression(error));
+        }
         total += chunk.bytes().len() as u64;
         let most = taken.load(Ordering::Relaxed).saturating_mul(limits.ratio);
         if total > Limits::RATIO_FROM && total > most {

@@ -1,7 +1,7 @@
 //! Layers of the store: making their directories, registering them, reading them back, letting them go.
 
-use crate::content::{make_dir, names};
-use crate::layer::{Compression, Failure, Received, Spool, receive};
+use crate::content::{Content, make_dir, names};
+use crate::layer::{Compression, Failure, Received, SpoolFor, receive};
 use crate::recipe::Rebuilt;
 use crate::record::LayerRecord;
 use crate::snapshot::remove_tree;
@@ -80,7 +80,7 @@ impl Inner {
         &self,
         label: &str,
         from: &mut dyn Read,
-        spool: &mut dyn FnMut(Compression) -> std::io::Result<Option<Spool>>,
+        spool: SpoolFor<'_>,
         seen: &mut dyn FnMut(u64),
     ) -> Result<(Scratch, Received)> {
         let scratch = self.scratch()?;
@@ -139,11 +139,7 @@ impl Inner {
             return Ok((Box::new(rebuilt), record.tar_size));
         }
         let blob = record.blobs.first().ok_or_else(|| Error::NoBlob(diff.clone()))?;
-        let mut bytes = BufReader::with_capacity(128 << 10, self.content.blob(&blob.digest)?.reader);
-        let first = bytes.fill_buf().map_err(Error::io(format!("cannot read {}", blob.digest)))?;
-        let compression = Compression::of(first).ok().flatten().unwrap_or(Compression::None);
-        let plain = compression.reader(bytes);
-        let plain = plain.map_err(Error::io(format!("cannot decompress {}", blob.digest)))?;
+        let (_, plain) = open_plain(&self.content, &blob.digest)?;
         Ok((plain, record.tar_size))
     }
 
@@ -184,6 +180,15 @@ impl Inner {
         self.content.sweep(|name| blobs.contains(name));
         Ok(())
     }
+}
+
+/// A layer blob, decompressed, and how it was compressed.
+pub(crate) fn open_plain(content: &Content, blob: &Digest) -> Result<(Compression, Box<dyn Read + Send>)> {
+    let failed = |source| Error::Io { what: format!("cannot decompress {blob}"), source };
+    let mut bytes = BufReader::with_capacity(128 << 10, content.blob(blob)?.reader);
+    let first = bytes.fill_buf().map_err(failed)?;
+    let compression = Compression::of(first).ok().flatten().unwrap_or(Compression::None);
+    Ok((compression, compression.reader(bytes).map_err(failed)?))
 }
 
 /// Moves are rare and belong to the recipe, so they lie beside it.

@@ -13,6 +13,7 @@
 
 pub mod builtin;
 mod catalog;
+pub mod changes;
 mod chunk;
 mod commit;
 mod containers;
@@ -20,17 +21,22 @@ mod content;
 mod driver;
 mod error;
 mod image;
+mod import;
 mod ingest;
 mod layer;
 mod layers;
 mod load;
+mod names;
 mod progress;
+mod push;
 mod recipe;
 mod record;
+mod save;
 mod snapshot;
 mod store;
 pub mod tar;
 mod unpack;
+mod vfs;
 
 pub use driver::DriverKind;
 pub use error::{Error, Result};

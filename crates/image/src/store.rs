@@ -3,13 +3,11 @@
 use crate::catalog::Catalog;
 use crate::content::{Content, make_dir};
 use crate::driver::{Driver, DriverKind};
-use crate::record::{DIGESTS, IMAGES, LAYERS, LayerRecord, TAGS};
+use crate::record::{DIGESTS, IMAGES, ImageRecord, LAYERS, LayerRecord, TAGS};
 use crate::snapshot::OverlayDriver;
 use crate::tar::Limits;
-use crate::{
-    Blob, Error, HistoryRow, Image, ImageUse, ImportOptions, Loaded, Progress, PushPlan, Removal,
-    RemoveOptions, Result,
-};
+use crate::vfs::VfsDriver;
+use crate::{Blob, Error, Image, ImportOptions, Loaded, Progress, Result};
 use proa_oci::Digest;
 use proa_state::{Durability, Store};
 use std::collections::HashSet;
@@ -59,7 +57,12 @@ impl ImageStore {
         let layers = root.join("snapshots/overlay");
         make_dir(&layers)?;
         let driver: Box<dyn Driver> = match driver {
-            DriverKind::Overlay | DriverKind::Vfs => Box::new(OverlayDriver::new(layers.clone())),
+            DriverKind::Overlay => Box::new(OverlayDriver::new(layers.clone())),
+            DriverKind::Vfs => {
+                let home = root.join("snapshots/vfs");
+                make_dir(&home)?;
+                Box::new(VfsDriver::new(home))
+            }
         };
         let boot = boot_id();
         let mut catalog = read_catalog(&state)?;
@@ -111,38 +114,6 @@ impl ImageStore {
         images
     }
 
-    /// Gives an image another name, taking it from the image that has it.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] for the source, [`Error::Reference`] or [`Error::TagWithDigest`] for the target.
-    pub fn tag(&self, source: &str, target: &str) -> Result<Arc<Image>> {
-        let _ = (source, target);
-        Err(not_yet())
-    }
-
-    /// Removes a name or an image, by docker's rules; `in_use` tells which containers use an image.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], and [`Error::Conflict`] in docker's words.
-    pub fn remove(
-        &self,
-        text: &str,
-        options: RemoveOptions,
-        in_use: &dyn Fn(&Digest) -> Vec<ImageUse>,
-    ) -> Result<Vec<Removal>> {
-        let _ = (text, options, in_use);
-        Err(not_yet())
-    }
-
-    /// How an image came to be, newest step first.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Ambiguous`], [`Error::Reference`].
-    pub fn history(&self, text: &str) -> Result<Vec<HistoryRow>> {
-        let _ = text;
-        Err(not_yet())
-    }
-
     /// Takes in the images of a docker archive or an OCI layout, plain or compressed, from a stream.
     ///
     /// # Errors
@@ -156,8 +127,7 @@ impl ImageStore {
     /// # Errors
     /// [`Error::NotFound`], and [`Error::Io`] when `to` fails.
     pub fn save(&self, names: &[String], to: impl Write) -> Result<()> {
-        let _ = (names, to);
-        Err(not_yet())
+        crate::save::save(self, names, to)
     }
 
     /// Makes an image of a file tree in a tar archive.
@@ -170,26 +140,7 @@ impl ImageStore {
         options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Result<Arc<Image>> {
-        let _ = (from, options, progress);
-        Err(not_yet())
-    }
-
-    /// What to send to a registry. A layer that is not here as a blob is compressed into one first.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::NoBlob`].
-    pub fn push_plan(&self, image: &Image) -> Result<PushPlan> {
-        let _ = image;
-        Err(not_yet())
-    }
-
-    /// Records that an image is known to a registry as `name@digest`.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::State`].
-    pub fn pushed(&self, image: &Digest, reference: &proa_oci::Reference) -> Result<()> {
-        let _ = (image, reference);
-        Err(not_yet())
+        crate::import::import(self, from, options, progress)
     }
 
     /// Opens a blob: a layer as it was pulled, or an image's configuration or manifest.
@@ -207,10 +158,6 @@ impl ImageStore {
     }
 }
 
-fn not_yet() -> Error {
-    Error::NotAnImage("this part of the image store is not there yet".into())
-}
-
 impl Inner {
     /// Reads the catalog.
     pub(crate) fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
@@ -225,6 +172,13 @@ impl Inner {
     /// Serialises changes of the tables.
     pub(crate) fn change(&self) -> MutexGuard<'_, ()> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stored form of an image.
+    pub(crate) fn record(&self, id: &Digest) -> Result<ImageRecord> {
+        let catalog = self.catalog();
+        let entry = catalog.images.get(id).ok_or_else(|| Error::NotFound(id.to_string()))?;
+        Ok(entry.record.clone())
     }
 
     /// A configuration or manifest, by its digest.
