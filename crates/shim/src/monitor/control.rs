@@ -1,0 +1,304 @@
+//! Answers to the engine's requests.
+
+use super::task::{Client, Streams, Task};
+use super::{INIT, Monitor, State};
+use crate::protocol::{AttachRequest, ExecRequest, Request, Response, RuntimeChoice, StartRequest};
+use crate::{Error, wire};
+use proa_runtime::cgroup::CgroupPath;
+use proa_runtime::seccomp::Program;
+use proa_runtime::{ExecOptions, Sandbox, SandboxSpec, StartContainer, Stdio};
+use proa_types::{ErrorKind, ExecId, Kinded, Timestamp};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
+use std::os::fd::{AsFd, OwnedFd};
+
+type Answer = Result<(Response, Option<OwnedFd>), Failure>;
+
+/// Why a request was not carried out.
+pub(super) struct Failure {
+    message: String,
+    kind: ErrorKind,
+    exit_code: Option<i32>,
+}
+
+impl Failure {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { message: message.into(), kind, exit_code: None }
+    }
+}
+
+impl From<proa_runtime::Error> for Failure {
+    fn from(error: proa_runtime::Error) -> Self {
+        let exit_code =
+            matches!(error, proa_runtime::Error::Program { .. }).then(|| i32::from(error.exit_code()));
+        Self { message: error.to_string(), kind: error.kind(), exit_code }
+    }
+}
+
+impl From<rustix::io::Errno> for Failure {
+    fn from(errno: rustix::io::Errno) -> Self {
+        let error = std::io::Error::from(errno);
+        Self::new(ErrorKind::of_io(&error), error.to_string())
+    }
+}
+
+impl Monitor {
+    /// Carries a request out and answers it.
+    pub(super) fn answer(&mut self, at: usize, request: Request, fds: Vec<OwnedFd>) {
+        let starting = matches!(request, Request::Start(_));
+        let (response, fd) = match self.carry_out(request, fds) {
+            Ok(answer) => answer,
+            Err(Failure { message, kind, exit_code }) => {
+                // A sandbox that could not be started is used up.
+                self.released |= starting;
+                (Response::Failed { message, kind: kind.into(), exit_code }, None)
+            }
+        };
+        if self.released {
+            // Whoever asked may use the container's name and address again once it hears from here.
+            self.clean_up();
+        }
+        if let Some(connection) = self.connections.get(at) {
+            let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
+            let _ = wire::send(connection.as_fd(), &response, &fds, SendFlags::empty());
+        }
+    }
+
+    fn carry_out(&mut self, request: Request, fds: Vec<OwnedFd>) -> Answer {
+        let done = Ok((Response::Done, None));
+        match request {
+            Request::Prepare { spec, cgroup } => self.prepare(&spec, &cgroup),
+            Request::Start(request) => self.start(*request, fds),
+            Request::Exec(request) => self.exec(*request),
+            Request::Attach(request) => self.attach(request).map(|fd| (Response::Done, Some(fd))),
+            Request::Signal { exec, signal } => {
+                self.task(exec.as_ref())?.signal(signal)?;
+                done
+            }
+            Request::KillAll => {
+                self.container()?.kill_all()?;
+                done
+            }
+            Request::Resize { exec, size } => {
+                self.task(exec.as_ref())?.resize(size)?;
+                done
+            }
+            Request::Pause => {
+                self.container()?.pause()?;
+                self.set_paused(true);
+                done
+            }
+            Request::Resume => {
+                self.container()?.resume()?;
+                self.set_paused(false);
+                done
+            }
+            Request::Update(resources) => {
+                Ok((Response::Warnings(self.container()?.update(&resources)?), None))
+            }
+            Request::Pids => Ok((Response::Pids(self.container()?.pids()?), None)),
+            Request::Facts => Ok((Response::Facts(self.facts.clone()), None)),
+            Request::Events => self.subscribe(),
+            Request::Release => {
+                self.released = true;
+                done
+            }
+        }
+    }
+
+    fn container(&self) -> Result<&proa_runtime::Container, Failure> {
+        match &self.state {
+            State::Running(container) => Ok(container),
+            _ => Err(Failure::new(ErrorKind::Conflict, "the container is not running")),
+        }
+    }
+
+    fn task(&self, exec: Option<&ExecId>) -> Result<&Task, Failure> {
+        let found = self.tasks.values().find(|task| task.exec.as_ref() == exec && task.exit.is_none());
+        found.ok_or_else(|| Failure::new(ErrorKind::Conflict, "the process is not running"))
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        self.facts.paused = paused;
+        self.store_facts();
+    }
+
+    fn prepare(&mut self, spec: &SandboxSpec, cgroup: &str) -> Answer {
+        if !matches!(self.state, State::Empty) {
+            return Err(Failure::new(ErrorKind::Conflict, "the sandbox is made already"));
+        }
+        let path = CgroupPath::new(cgroup).map_err(|e| Failure::from(proa_runtime::Error::from(e)))?;
+        // Said before it is made, so that whoever finds this directory knows what to remove.
+        self.facts.cgroup = cgroup.into();
+        self.store_facts();
+        let sandbox = Sandbox::prepare(spec, &path)?;
+        let (pid, netns) = (sandbox.init_pid(), sandbox.netns()?);
+        self.facts.pid = pid;
+        self.state = State::Parked(Box::new(sandbox));
+        Ok((Response::Prepared { pid }, Some(netns)))
+    }
+
+    fn start(&mut self, request: StartRequest, listeners: Vec<OwnedFd>) -> Answer {
+        if let RuntimeChoice::Foreign { path, .. } = &request.runtime {
+            let message = format!(
+                "runtime {}: other runtimes are not supported by this version of Proa",
+                path.display()
+            );
+            return Err(Failure::new(ErrorKind::NotImplemented, message));
+        }
+        if listeners.len() != request.forwards.len() {
+            return Err(Failure::new(ErrorKind::InvalidArgument, "a listening socket is missing"));
+        }
+        let State::Parked(sandbox) = std::mem::replace(&mut self.state, State::Gone) else {
+            return Err(Failure::new(ErrorKind::Conflict, "there is no sandbox to start"));
+        };
+        let log = proa_logs::open_writer(&request.log).map_err(|e| Failure::new(e.kind(), e.to_string()))?;
+        let terminal = request.spec.process.as_ref().is_some_and(|process| process.terminal);
+        let size = request.spec.process.as_ref().and_then(|process| process.console_size.as_ref());
+        let size = size.map(|size| crate::TerminalSize { rows: size.height, columns: size.width });
+        let (stdio, mut streams) = make_streams(terminal, request.open_stdin, size)?;
+        let id = request.container.as_str().to_owned();
+        let mut start = StartContainer::new(&id, &request.dir, &request.spec, request.rootfs, stdio);
+        start.filter = program(request.filter.as_deref())?;
+        start.init = request.init;
+        start.degrade = true;
+        let mut container = sandbox.start(start)?;
+        let at = Timestamp::now();
+        if terminal {
+            take_terminal(&mut streams, container.take_terminal())?;
+        }
+        let pidfd = container
+            .pidfd()
+            .try_clone_to_owned()
+            .map_err(|e| Failure::new(ErrorKind::Internal, e.to_string()))?;
+        let (pid, start_time) = (container.pid(), container.start_time());
+        let warnings = container.warnings().to_vec();
+        let mut task = Task::new(None, pidfd, streams, request.stdin_once);
+        for client in self.waiting.drain(..) {
+            task.attach(client);
+        }
+        self.tasks.insert(INIT, task);
+        self.oom = container.oom_watch().ok();
+        self.log = Some(log);
+        self.forwarder.open(request.forwards, listeners);
+        self.bundle = request.dir;
+        self.facts.container = Some(request.container);
+        (self.facts.pid, self.facts.start_time, self.facts.started_at) = (pid, start_time, at);
+        self.store_facts();
+        self.state = State::Running(Box::new(container));
+        Ok((Response::Started { pid, start_time, at, warnings }, None))
+    }
+
+    fn exec(&mut self, request: ExecRequest) -> Answer {
+        let container = self.container()?;
+        if self.facts.exit.is_some() {
+            return Err(Failure::new(ErrorKind::Conflict, "the container is not running"));
+        }
+        let terminal = request.process.terminal;
+        let size = request.process.console_size.as_ref();
+        let size = size.map(|size| crate::TerminalSize { rows: size.height, columns: size.width });
+        let (stdio, mut streams) = make_streams(terminal, request.open_stdin, size)?;
+        let filter = program(request.filter.as_deref())?;
+        let options = ExecOptions { filter, stdio, preserved: Vec::new(), degrade: true };
+        let exec = container.exec(&request.process, options)?;
+        if terminal {
+            take_terminal(&mut streams, exec.terminal)?;
+        }
+        let mut task = Task::new(Some(request.id), exec.pidfd, streams, true);
+        let mut ours = None;
+        if let Some(wants) = request.attach {
+            let (theirs, socket) = pair(SocketType::STREAM)?;
+            task.attach(Client::new(socket, wants));
+            ours = Some(theirs);
+        }
+        self.tasks.insert(self.next_task, task);
+        self.next_task += 1;
+        Ok((Response::Running { pid: exec.pid }, ours))
+    }
+
+    fn attach(&mut self, wants: AttachRequest) -> Result<OwnedFd, Failure> {
+        let (theirs, ours) = pair(SocketType::STREAM)?;
+        let exec = wants.exec.clone();
+        let client = Client::new(ours, wants);
+        if exec.is_none() && matches!(self.state, State::Empty | State::Parked(_)) {
+            self.waiting.push(client);
+            return Ok(theirs);
+        }
+        let found = self.tasks.values_mut().find(|task| task.exec == exec);
+        match found {
+            Some(task) => task.attach(client),
+            // An ended process has nothing more to say: the stream ends at once.
+            None if exec.is_none() && self.facts.exit.is_some() => drop(client),
+            None => return Err(Failure::new(ErrorKind::Conflict, "the process is not running")),
+        }
+        Ok(theirs)
+    }
+
+    fn subscribe(&mut self) -> Answer {
+        let (theirs, ours) = pair(SocketType::SEQPACKET)?;
+        if let Some(exit) = &self.facts.exit {
+            let event = crate::Event::Exited { exec: None, exit: exit.clone() };
+            let _ = wire::send(ours.as_fd(), &event, &[], SendFlags::DONTWAIT);
+        }
+        self.subscribers.push(ours);
+        Ok((Response::Done, Some(theirs)))
+    }
+
+    /// Removes everything but this process.
+    fn clean_up(&mut self) {
+        if let State::Running(container) = std::mem::replace(&mut self.state, State::Gone) {
+            let _ = container.kill_all();
+            let _ = container.release();
+        }
+        self.forwarder.close();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn program(bytes: Option<&[u8]>) -> Result<Option<Program>, Failure> {
+    let read = |bytes| Program::from_bytes(bytes).map_err(|e| Failure::from(proa_runtime::Error::from(e)));
+    bytes.map(read).transpose()
+}
+
+fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Error> {
+    rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+        .map_err(|e| Error::io("socketpair", e))
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error.kind(), error.to_string())
+    }
+}
+
+/// The streams of a process: its ends, and ours.
+fn make_streams(
+    terminal: bool,
+    open_stdin: bool,
+    size: Option<crate::TerminalSize>,
+) -> Result<(Stdio, Streams), Failure> {
+    if terminal {
+        return Ok((Stdio::Terminal { size }, Streams { terminal: true, ..Streams::default() }));
+    }
+    let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+    let (stdin, our_stdin) = if open_stdin {
+        let (theirs, ours) = pipe()?;
+        (theirs, Some(ours))
+    } else {
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+        (rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?, None)
+    };
+    let (our_stdout, stdout) = pipe()?;
+    let (our_stderr, stderr) = pipe()?;
+    let streams =
+        Streams { stdin: our_stdin, stdout: Some(our_stdout), stderr: Some(our_stderr), terminal: false };
+    Ok((Stdio::Fds { stdin, stdout, stderr }, streams))
+}
+
+/// A terminal is both input and output.
+fn take_terminal(streams: &mut Streams, master: Option<OwnedFd>) -> Result<(), Failure> {
+    let master = master.ok_or_else(|| Failure::new(ErrorKind::Internal, "the terminal is missing"))?;
+    streams.stdin = Some(rustix::io::fcntl_dupfd_cloexec(&master, 3)?);
+    streams.stdout = Some(master);
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! The shim process: one loop that waits for requests, output, input, exits and connections to published ports.
+
+mod control;
+mod forward;
+mod task;
+
+use crate::protocol::{Event, ExitRecord, Facts};
+use crate::{Error, wire};
+use forward::Forwarder;
+use proa_logs::LogWriter;
+use proa_runtime::cgroup::OomWatch;
+use proa_runtime::{Container, Sandbox};
+use proa_types::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use task::{Side, Task};
+
+/// How long output of an ended process is waited for, when something else holds its pipes open.
+const DRAIN: Duration = Duration::from_secs(2);
+/// The first process's key among the tasks.
+const INIT: u64 = 0;
+
+/// The face `proa shim DIR`: monitors one container until it is released. Its engine is on standard input.
+pub fn main(args: Vec<OsString>) -> i32 {
+    let Some(dir) = args.first().map(PathBuf::from) else {
+        eprintln!("proa shim is started by the engine and is not a command of its own");
+        return 2;
+    };
+    match Monitor::open(dir).and_then(Monitor::run) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+/// Where the container stands.
+enum State {
+    Empty,
+    Parked(Box<Sandbox>),
+    Running(Box<Container>),
+    Gone,
+}
+
+/// Everything this process holds.
+struct Monitor {
+    dir: PathBuf,
+    listener: OwnedFd,
+    /// Engines. The one that spawned this process is the first until the container is started.
+    connections: Vec<OwnedFd>,
+    subscribers: Vec<OwnedFd>,
+    state: State,
+    tasks: BTreeMap<u64, Task>,
+    next_task: u64,
+    /// Clients that attached before the start.
+    waiting: Vec<task::Client>,
+    log: Option<Box<dyn LogWriter>>,
+    oom: Option<OomWatch>,
+    ooms_told: u64,
+    /// Where the exit record goes.
+    bundle: PathBuf,
+    facts: Facts,
+    forwarder: Forwarder,
+    buffer: Vec<u8>,
+    released: bool,
+}
+
+/// What a descriptor in the poll set is.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Listener,
+    Connection(usize),
+    Exit(u64),
+    Output(u64, Side),
+    Input(u64),
+    Client(u64, usize),
+    Oom,
+    Forward(forward::Token),
+}
+
+impl Monitor {
+    fn open(dir: PathBuf) -> Result<Self, Error> {
+        let failed = |e: rustix::io::Errno| Error::io(&dir, e);
+        let _ = rustix::process::setsid();
+        let engine = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(failed)?;
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+        let null = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).map_err(failed)?;
+        rustix::stdio::dup2_stdin(&null).map_err(failed)?;
+        let kind = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, kind, None)
+            .map_err(failed)?;
+        let address = SocketAddrUnix::new(dir.join("control")).map_err(failed)?;
+        rustix::net::bind(&listener, &address).map_err(failed)?;
+        rustix::net::listen(&listener, 16).map_err(failed)?;
+        // If memory runs out, the container is to go and not its monitor. Without the right to say so, it stays.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "-999");
+        Ok(Self {
+            dir,
+            listener,
+            connections: vec![engine],
+            subscribers: Vec::new(),
+            state: State::Empty,
+            tasks: BTreeMap::new(),
+            next_task: INIT + 1,
+            waiting: Vec::new(),
+            log: None,
+            oom: None,
+            ooms_told: 0,
+            bundle: PathBuf::new(),
+            facts: Facts::default(),
+            forwarder: Forwarder::default(),
+            buffer: Vec::new(),
+            released: false,
+        })
+    }
+
+    fn run(mut self) -> Result<(), Error> {
+        while !self.released {
+            for (source, flags) in self.wait()? {
+                self.act(source, flags);
+                if self.released {
+                    break;
+                }
+            }
+            self.finish_tasks();
+            self.forwarder.prune();
+        }
+        self.tear_down();
+        Ok(())
+    }
+
+    /// Waits until something can be done; what it is.
+    fn wait(&self) -> Result<Vec<(Source, PollFlags)>, Error> {
+        let mut sources = vec![Source::Listener];
+        let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        for (at, connection) in self.connections.iter().enumerate() {
+            sources.push(Source::Connection(at));
+            fds.push(PollFd::new(connection, PollFlags::IN));
+        }
+        if let Some(oom) = &self.oom {
+            sources.push(Source::Oom);
+            fds.push(PollFd::from_borrowed_fd(oom.fd(), PollFlags::IN));
+        }
+        for (key, task) in &self.tasks {
+            task.poll(*key, &mut sources, &mut fds);
+        }
+        self.forwarder.poll(&mut sources, &mut fds);
+        let timeout = self.deadline().map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(0),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::io(&self.dir, error)),
+        }
+        Ok(sources
+            .into_iter()
+            .zip(fds.iter().map(PollFd::revents))
+            .filter(|(_, flags)| !flags.is_empty())
+            .collect())
+    }
+
+    /// Time until an ended process's output is given up, or an idle datagram flow is closed.
+    fn deadline(&self) -> Option<Duration> {
+        let tasks = self.tasks.values().filter_map(|task| task.exit.as_ref().map(|exit| exit.deadline));
+        tasks.chain(self.forwarder.deadline()).min().map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn act(&mut self, source: Source, flags: PollFlags) {
+        match source {
+            Source::Listener => self.accept(),
+            Source::Connection(at) => self.hear(at),
+            Source::Exit(key) => self.reap(key),
+            Source::Output(key, side) => drop(self.pass_output(key, side)),
+            Source::Input(key) => {
+                if let Some(task) = self.tasks.get_mut(&key) {
+                    task.write_input();
+                }
+            }
+            Source::Client(key, at) => {
+                if let Some(task) = self.tasks.get_mut(&key) {
+                    task.serve_client(at, flags, &mut self.buffer);
+                }
+            }
+            Source::Oom => self.tell_ooms(),
+            Source::Forward(token) => self.forwarder.act(token, flags),
+        }
+    }
+
+    fn accept(&mut self) {
+        if let Ok(connection) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
+            self.connections.push(connection);
+        }
+    }
+
+    /// Answers one request, or drops a connection that has ended.
+    fn hear(&mut self, at: usize) {
+        let Some(connection) = self.connections.get(at) else { return };
+        match wire::receive(connection.as_fd()) {
+            Ok((request, fds)) => self.answer(at, request, fds),
+            Err(Error::Protocol(message)) => {
+                let kind = crate::protocol::Kind::InvalidArgument;
+                let failed = crate::protocol::Response::Failed { message, kind, exit_code: None };
+                let _ = wire::send(connection.as_fd(), &failed, &[], SendFlags::empty());
+            }
+            Err(_) => {
+                self.connections.remove(at);
+                // Nobody can start what its engine has left.
+                if matches!(self.state, State::Empty | State::Parked(_)) && self.connections.is_empty() {
+                    self.released = true;
+                }
+            }
+        }
+    }
+
+    fn reap(&mut self, key: u64) {
+        let Some(task) = self.tasks.get_mut(&key) else { return };
+        task.reap(DRAIN);
+        // What is in the pipes now is all there is, in the usual case: take it at once.
+        for side in [Side::Stdout, Side::Stderr] {
+            while self.tasks.get(&key).is_some_and(|task| task.has_output(side)) {
+                if !self.pass_output(key, side) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Passes one block of output on; whether there was one.
+    fn pass_output(&mut self, key: u64, side: Side) -> bool {
+        let Some(task) = self.tasks.get_mut(&key) else { return false };
+        self.buffer.resize(task::BLOCK, 0);
+        let Some(length) = task.read_output(side, &mut self.buffer) else { return false };
+        let bytes = self.buffer.get(..length).unwrap_or_default();
+        if let Some(log) = self.log.as_mut().filter(|_| key == INIT) {
+            // A full disk must not stop the container; what could be kept is kept.
+            let _ = log.write(side.into(), Timestamp::now(), bytes);
+        }
+        task.give(side, bytes);
+        true
+    }
+
+    /// Completes the exits whose output is drained.
+    fn finish_tasks(&mut self) {
+        let now = Instant::now();
+        let done = self.tasks.iter().filter(|(_, task)| task.is_finished(now)).map(|(key, _)| *key);
+        for key in done.collect::<Vec<_>>() {
+            self.finish(key);
+        }
+        self.tasks.retain(|_, task| !task.is_over());
+    }
+
+    fn finish(&mut self, key: u64) {
+        let Some(task) = self.tasks.get_mut(&key) else { return };
+        let Some(code) = task.complete() else { return };
+        let exec = task.exec.clone();
+        let oom_killed =
+            key == INIT && self.oom.as_ref().is_some_and(|oom| oom.count().is_ok_and(|count| count > 0));
+        let exit = ExitRecord { code, at: Timestamp::now(), oom_killed };
+        if key == INIT {
+            if let Some(mut log) = self.log.take() {
+                let _ = log.finish(exit.at);
+            }
+            self.facts.exit = Some(exit.clone());
+            let _ = write_by_rename(&self.bundle.join("exit.json"), &exit);
+            self.store_facts();
+            self.forwarder.close();
+            self.tell_ooms();
+        }
+        if let Some(task) = self.tasks.get_mut(&key) {
+            task.close_clients();
+        }
+        self.tell(&Event::Exited { exec, exit });
+    }
+
+    fn tell_ooms(&mut self) {
+        let count = self.oom.as_ref().and_then(|oom| oom.count().ok()).unwrap_or(0);
+        if count > self.ooms_told {
+            self.ooms_told = count;
+            self.tell(&Event::Oom);
+        }
+        if self.facts.exit.is_some() {
+            // The cgroup goes; its descriptor would stay readable.
+            self.oom = None;
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        self.subscribers.retain(|socket| wire::send(socket.as_fd(), event, &[], SendFlags::DONTWAIT).is_ok());
+    }
+
+    fn store_facts(&self) {
+        let _ = write_by_rename(&self.dir.join("facts.json"), &self.facts);
+    }
+
+    fn tear_down(mut self) {
+        match std::mem::replace(&mut self.state, State::Gone) {
+            // A sandbox removes what it made when it is dropped.
+            State::Empty | State::Gone | State::Parked(_) => {}
+            State::Running(container) => {
+                let _ = container.kill_all();
+                let _ = container.release();
+            }
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Writes a file that is whole at every moment. It need not survive a power cut: no process of this boot does.
+fn write_by_rename<T: serde::Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, serde_json::to_vec(value)?)?;
+    std::fs::rename(&new, path)
+}
