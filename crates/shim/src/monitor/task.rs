@@ -118,7 +118,6 @@ pub(super) struct Streams {
 impl Task {
     pub(super) fn new(
         exec: Option<ExecId>,
-        pid: i32,
         pidfd: OwnedFd,
         streams: Streams,
         stdin_once: bool,
