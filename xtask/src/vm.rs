@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Modules the engine's tests need, with what they depend on.
-const MODULES: [&str; 22] = [
+const MODULES: [&str; 23] = [
     "overlay",
     "veth",
     "bridge",
@@ -25,6 +25,7 @@ const MODULES: [&str; 22] = [
     "nft_hash",
     "nf_nat",
     "nf_conntrack",
+    "nf_conntrack_netlink",
     "tun",
     "dummy",
     "macvlan",

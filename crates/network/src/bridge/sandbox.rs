@@ -37,9 +37,10 @@ pub(super) fn connect(socket: &mut Socket, pair: &Pair<'_>, netns: BorrowedFd<'_
         let inside = inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let inside = inside.map_err(namespace).and_then(|inside| inside);
         let configured = inside.and_then(|mut inside| {
-            inside.configure(pair.endpoint, pair.announce)?;
+            let index = inside.configure(pair.endpoint)?;
             await_carrier(&mut inside.socket, &[&pair.endpoint.interface])?;
-            await_carrier(socket, &[&pair.endpoint.host_link, pair.bridge_name])
+            await_carrier(socket, &[&pair.endpoint.host_link, pair.bridge_name])?;
+            if pair.announce { inside.announce(pair.endpoint, index) } else { Ok(()) }
         });
         configured.inspect_err(|_| remove(socket, &pair.endpoint.host_link))
     })
@@ -124,14 +125,11 @@ impl Inside {
         })
     }
 
-    fn configure(&mut self, endpoint: &Endpoint, announce: bool) -> Result<()> {
+    /// Tells the interface's number.
+    fn configure(&mut self, endpoint: &Endpoint) -> Result<u32> {
         let interface = &endpoint.interface;
         // Before the interface is up: no address of its own making, no router's advertisement is taken.
         switch_on(self.ipv6.as_ref(), &format!("{interface}/disable_ipv6"));
-        if announce {
-            // The kernel then announces the address by ARP when the interface comes up.
-            switch_on(self.ipv4.as_ref(), &format!("{interface}/arp_notify"));
-        }
         let mut batch = Batch::new();
         batch.find_link(interface);
         let replies = self.socket.exchange(batch)?;
@@ -146,6 +144,15 @@ impl Inside {
         });
         batch.set_up(index);
         batch.add_default_route(endpoint.gateway.into(), index);
+        self.socket.exchange(batch)?;
+        Ok(index)
+    }
+
+    /// Has the kernel announce the address by ARP, so that neighbours learn its new hardware address.
+    fn announce(&mut self, endpoint: &Endpoint, index: u32) -> Result<()> {
+        switch_on(self.ipv4.as_ref(), &format!("{}/arp_notify", endpoint.interface));
+        let mut batch = Batch::new();
+        batch.set_mac(index, endpoint.mac.0);
         self.socket.exchange(batch)?;
         Ok(())
     }

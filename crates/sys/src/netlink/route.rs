@@ -180,6 +180,13 @@ impl Batch {
         self.message(label, NEW_LINK, ACK, &link_header(index, UP, UP), |_| {});
     }
 
+    /// Sets an interface's hardware address. With `arp_notify` on, the kernel announces its addresses then, also when
+    /// nothing changed.
+    pub fn set_mac(&mut self, index: u32, mac: [u8; 6]) {
+        let label = format!("set the hardware address of interface {index}");
+        self.message(label, NEW_LINK, ACK, &link_header(index, 0, 0), |body| body.bytes(link::ADDRESS, &mac));
+    }
+
     /// Makes an interface a port of the bridge `master`, and switches it on.
     pub fn set_master(&mut self, name: &str, master: u32) {
         let label = format!("attach interface {name} to its bridge");

@@ -3,6 +3,7 @@
 use super::lab::*;
 use crate::{Error, PortBinding, PortRange};
 use proa_types::{ErrorKind, Kinded};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 
@@ -65,6 +66,9 @@ fn ranges_and_no_wish_take_what_is_free() {
 
 #[test]
 fn a_thousand_ports_are_one_batch() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
     in_lab(|lab| {
         let bridge = bridge(|_| {});
         let ports: Vec<PortBinding> = (20_000..21_000).map(|port| on("", port, tcp(port))).collect();
