@@ -5,3 +5,4 @@ pub mod inherited;
 pub mod netlink;
 pub mod nfnetlink;
 pub mod seccomp;
+pub mod tree;

@@ -11,14 +11,14 @@ pub enum Error {
     NotFound(String),
     /// The name is not allowed.
     #[error(
-        "{0:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+        "create {0}: {0:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
     )]
     InvalidName(String),
     /// The name is too short.
-    #[error("volume name is too short, names should be at least two alphanumeric characters")]
-    ShortName,
+    #[error("create {0}: volume name is too short, names should be at least two alphanumeric characters")]
+    ShortName(String),
     /// The name is too long for a directory.
-    #[error("volume name {0:?} is longer than 255 bytes")]
+    #[error("create {0}: volume name is longer than 255 bytes")]
     LongName(String),
     /// No driver of this name.
     #[error("error looking up volume plugin {0}: plugin {0:?} not found")]
@@ -26,13 +26,11 @@ pub enum Error {
     /// An option the driver does not know, or a wrong set of them.
     #[error("{0}")]
     Option(String),
-    /// A volume of this name exists with another driver or other options.
-    #[error(
-        "volume {0:?} already exists with another driver or other options: remove it first, or use another name"
-    )]
+    /// A volume of this name exists with another driver.
+    #[error("create {0}: conflict: volume name must be unique")]
     Differs(String),
     /// Containers use it.
-    #[error("remove {name}: volume is in use - [{}]", users.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", "))]
+    #[error("remove {name}: volume is in use - [{}]", list(users))]
     InUse {
         /// The volume.
         name: String,
@@ -40,17 +38,19 @@ pub enum Error {
         users: Vec<ContainerId>,
     },
     /// The volume's own mount failed.
-    #[error("failed to mount local volume: mount {device}:{mountpoint}: {source}")]
+    #[error("error while mounting volume '{}': failed to mount local volume: mount {device}:{}, {what}: {source}", mountpoint.display(), mountpoint.display())]
     Mount {
         /// What was mounted.
         device: String,
         /// Where.
         mountpoint: PathBuf,
+        /// Type, flags and data.
+        what: String,
         /// What the kernel says.
         source: std::io::Error,
     },
     /// A file failed.
-    #[error("volume {name}: cannot {action} {path}: {source}")]
+    #[error("volume {name}: cannot {action} {}: {source}", path.display())]
     Io {
         /// The volume.
         name: String,
@@ -66,11 +66,26 @@ pub enum Error {
     State(#[from] proa_state::Error),
 }
 
+fn list(users: &[ContainerId]) -> String {
+    users.iter().map(ContainerId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+impl Error {
+    pub(crate) fn io(
+        name: &str,
+        action: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<std::io::Error>,
+    ) -> Self {
+        Self::Io { name: name.to_owned(), action, path: path.into(), source: source.into() }
+    }
+}
+
 impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound(_) | Self::Driver(_) => ErrorKind::NotFound,
-            Self::InvalidName(_) | Self::ShortName | Self::LongName(_) | Self::Option(_) => {
+            Self::InvalidName(_) | Self::ShortName(_) | Self::LongName(_) | Self::Option(_) => {
                 ErrorKind::InvalidArgument
             }
             Self::Differs(_) | Self::InUse { .. } => ErrorKind::Conflict,

@@ -1,6 +1,7 @@
-//! A volume as it is asked for, and as it is.
+//! A volume as it is asked for, as it is, and as it is stored.
 
 use proa_types::{Labels, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ pub struct VolumeSpec {
     pub name: Option<String>,
     /// The driver; nothing is `local`.
     pub driver: String,
-    /// The driver's options. `local` knows `type`, `o`, `device` (as mount(8)) and `size` for tmpfs.
+    /// The driver's options. `local` knows `type`, `o` and `device` (as mount(8)).
     pub options: BTreeMap<String, String>,
     /// Labels.
     pub labels: Labels,
@@ -34,4 +35,34 @@ pub struct Volume {
     pub created: Timestamp,
     /// Whether nobody gave it a name.
     pub anonymous: bool,
+}
+
+/// A volume in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VolumeRecord {
+    pub(crate) driver: String,
+    #[serde(default)]
+    pub(crate) options: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) labels: Labels,
+    pub(crate) created: Timestamp,
+    #[serde(default)]
+    pub(crate) anonymous: bool,
+    /// Its removal has begun: it is no volume any more, and the rest of it goes at the next opportunity.
+    #[serde(default)]
+    pub(crate) removing: bool,
+}
+
+impl VolumeRecord {
+    pub(crate) fn volume(self, name: String, mountpoint: PathBuf) -> Volume {
+        Volume {
+            name,
+            driver: self.driver,
+            mountpoint,
+            options: self.options,
+            labels: self.labels,
+            created: self.created,
+            anonymous: self.anonymous,
+        }
+    }
 }

@@ -1,0 +1,284 @@
+use super::*;
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+/// A data root of the test's own, removed at the end with what is mounted in it.
+struct Root(PathBuf);
+
+impl Root {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("proa-volume-{}-{test}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn open(&self) -> Volumes {
+        let store = Arc::new(Store::open(&self.0.join("state")).unwrap());
+        Volumes::open(&self.0, store).unwrap()
+    }
+
+    fn entries(&self) -> Vec<String> {
+        let list = fs::read_dir(self.0.join("volumes")).unwrap();
+        let mut names: Vec<String> = list.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        for name in fs::read_dir(self.0.join("volumes")).into_iter().flatten().flatten() {
+            let _ = rustix::mount::unmount(name.path().join("_data"), rustix::mount::UnmountFlags::DETACH);
+        }
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn named(name: &str) -> VolumeSpec {
+    VolumeSpec { name: Some(name.into()), ..VolumeSpec::default() }
+}
+
+fn tmpfs(name: &str) -> VolumeSpec {
+    let options = [("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=1m,nosuid")];
+    VolumeSpec { options: options.map(|(k, v)| (k.to_owned(), v.to_owned())).into(), ..named(name) }
+}
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("skipped: needs root");
+    }
+    root
+}
+
+#[test]
+fn a_volume_is_made_found_kept_and_removed() {
+    let root = Root::new("life");
+    let volumes = root.open();
+    let mut spec = named("data");
+    spec.labels.insert("a".into(), "b".into());
+    let volume = volumes.create(&spec).unwrap();
+    assert_eq!(volume.mountpoint, root.0.join("volumes/data/_data"));
+    assert_eq!(fs::metadata(root.0.join("volumes")).unwrap().mode() & 0o7777, 0o701);
+    assert_eq!(fs::metadata(root.0.join("volumes/data")).unwrap().mode() & 0o7777, 0o701);
+    assert_eq!(fs::metadata(&volume.mountpoint).unwrap().mode() & 0o7777, 0o755);
+    assert_eq!(volumes.create(&named("data")).unwrap(), volume, "again is the same, labels too");
+    let anonymous = volumes.create(&VolumeSpec::default()).unwrap();
+    assert!(anonymous.anonymous && name::is_anonymous(&anonymous.name));
+    fs::write(volume.mountpoint.join("f"), b"12345").unwrap();
+    assert_eq!(volumes.usage("data").unwrap(), Some(5));
+    // Anonymous ones are on disk with the next durable commit.
+    volumes.create(&named("other")).unwrap();
+    drop(volumes);
+    let volumes = root.open();
+    assert_eq!(volumes.list().unwrap().len(), 3);
+    assert_eq!(volumes.inspect("data").unwrap(), volume);
+    volumes.remove("data", false).unwrap();
+    assert!(matches!(volumes.inspect("data"), Err(Error::NotFound(_))));
+    assert_eq!(volumes.remove("data", false).unwrap_err().to_string(), "get data: no such volume");
+    volumes.remove("data", true).unwrap();
+    assert_eq!(
+        root.entries(),
+        [anonymous.name, "other".to_owned()]
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_volume_in_use_stays_and_says_who() {
+    let root = Root::new("use");
+    let volumes = root.open();
+    volumes.create(&named("data")).unwrap();
+    volumes.create(&named("data2")).unwrap();
+    let anonymous = volumes.create(&VolumeSpec::default()).unwrap().name;
+    let (a, b) = (ContainerId::random(), ContainerId::random());
+    volumes.acquire("data", &a).unwrap();
+    volumes.acquire("data", &b).unwrap();
+    volumes.acquire(&anonymous, &b).unwrap();
+    assert!(matches!(volumes.acquire("nope", &a), Err(Error::NotFound(_))));
+    let error = volumes.remove("data", true).unwrap_err();
+    assert_eq!(proa_types::Kinded::kind(&error), proa_types::ErrorKind::Conflict);
+    let text = error.to_string();
+    assert!(text.starts_with("remove data: volume is in use - [") && text.contains(a.as_str()), "{text}");
+    let unused = |all| volumes.unused(all).unwrap().into_iter().map(|v| v.name).collect::<Vec<_>>();
+    assert_eq!(unused(true), ["data2"]);
+    assert!(unused(false).is_empty());
+    assert_eq!(volumes.release(&a).unwrap(), ["data"]);
+    assert_eq!(volumes.users("data").unwrap(), std::slice::from_ref(&b));
+    // The other one is gone without a word.
+    volumes.reconcile(&|_| false, &|_| false).unwrap();
+    assert!(volumes.users("data").unwrap().is_empty());
+    assert_eq!(unused(false), [anonymous]);
+    volumes.remove("data", false).unwrap();
+}
+
+#[test]
+fn wrong_requests_leave_nothing() {
+    let root = Root::new("wrong");
+    let volumes = root.open();
+    for name in ["a/b", "..", ".trash-x", "a"] {
+        assert!(volumes.create(&named(name)).is_err(), "{name}");
+    }
+    let driver = VolumeSpec { driver: "nope".into(), ..named("data") };
+    assert_eq!(
+        volumes.create(&driver).unwrap_err().to_string(),
+        "error looking up volume plugin nope: plugin \"nope\" not found"
+    );
+    let options = VolumeSpec { options: [("foo".to_owned(), String::new())].into(), ..named("data") };
+    assert!(matches!(volumes.create(&options), Err(Error::Option(_))));
+    assert!(volumes.list().unwrap().is_empty() && root.entries().is_empty());
+}
+
+#[test]
+fn an_empty_volume_takes_the_images_data_once() {
+    if !is_root() {
+        return;
+    }
+    let root = Root::new("populate");
+    let volumes = root.open();
+    let image = root.0.join("image");
+    fs::create_dir(&image).unwrap();
+    fs::write(image.join("f"), b"from the image").unwrap();
+    fs::hard_link(image.join("f"), image.join("g")).unwrap();
+    symlink("/etc/passwd", image.join("link")).unwrap();
+    std::os::unix::fs::chown(&image, Some(33), Some(44)).unwrap();
+    fs::set_permissions(&image, fs::Permissions::from_mode(0o1750)).unwrap();
+    let source = fs::File::open(&image).unwrap();
+    for (name, mounted) in [("plain", false), ("busy", true)] {
+        let volume = volumes.create(&named(name)).unwrap();
+        let before = fs::metadata(&volume.mountpoint).unwrap().ino();
+        if mounted {
+            volumes.mount(name, &ContainerId::random()).unwrap();
+        }
+        assert!(volumes.populate(name, source.as_fd()).unwrap());
+        let data = fs::metadata(&volume.mountpoint).unwrap();
+        assert_eq!((data.uid(), data.gid(), data.mode() & 0o7777), (33, 44, 0o1750));
+        assert_eq!(data.ino() == before, mounted, "a directory somebody looks at is not replaced");
+        assert_eq!(fs::read(volume.mountpoint.join("g")).unwrap(), b"from the image");
+        assert_eq!(fs::metadata(volume.mountpoint.join("g")).unwrap().nlink(), 2);
+        fs::write(volume.mountpoint.join("f"), b"changed").unwrap();
+        assert!(!volumes.populate(name, source.as_fd()).unwrap());
+        assert_eq!(fs::read(volume.mountpoint.join("f")).unwrap(), b"changed");
+        assert!(!root.0.join("volumes").join(name).join("_copy").exists());
+    }
+}
+
+#[test]
+fn a_volume_with_options_is_mounted_while_somebody_runs() {
+    if !is_root() {
+        return;
+    }
+    let root = Root::new("mount");
+    let volumes = root.open();
+    let volume = volumes.create(&tmpfs("fast")).unwrap();
+    let mounted = || fs::metadata(&volume.mountpoint).unwrap().dev() != fs::metadata(&root.0).unwrap().dev();
+    let (a, b) = (ContainerId::random(), ContainerId::random());
+    assert!(!mounted());
+    match volumes.mount("fast", &a) {
+        Err(Error::Mount { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            println!("skipped: mounting is not allowed here");
+            return;
+        }
+        other => assert_eq!(other.unwrap(), volume.mountpoint),
+    }
+    volumes.mount("fast", &b).unwrap();
+    assert!(mounted());
+    assert_eq!(volumes.usage("fast").unwrap(), None);
+    volumes.unmount("fast", &a).unwrap();
+    assert!(mounted(), "the other one still runs");
+    volumes.unmount("fast", &b).unwrap();
+    assert!(!mounted());
+    volumes.mount("fast", &a).unwrap();
+    volumes.acquire("fast", &a).unwrap();
+    drop(volumes);
+    // The daemon is new; the container still runs, then does not.
+    let volumes = root.open();
+    volumes.reconcile(&|_| true, &|_| true).unwrap();
+    assert!(mounted());
+    drop(volumes);
+    let volumes = root.open();
+    volumes.reconcile(&|_| true, &|_| false).unwrap();
+    assert!(!mounted());
+    volumes.release(&a).unwrap();
+    volumes.remove("fast", false).unwrap();
+    let mut bad = tmpfs("bad");
+    bad.options.insert("type".into(), "nosuchfs".into());
+    volumes.create(&bad).unwrap();
+    let text = volumes.mount("bad", &a).unwrap_err().to_string();
+    assert!(
+        text.contains("failed to mount local volume: mount tmpfs:") && text.contains("nosuchfs"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_a_crash_left_is_completed_or_cleared_away() {
+    let root = Root::new("crash");
+    let volumes = root.open();
+    volumes.create(&named("going")).unwrap();
+    volumes.create(&named("half")).unwrap();
+    fs::write(root.0.join("volumes/going/_data/f"), b"x").unwrap();
+    let record = volumes.record("going").unwrap();
+    let gone = VolumeRecord { removing: true, ..record };
+    volumes.store.update(Durability::Immediate, |u| u.put(&VOLUMES, "going", &gone)).unwrap();
+    assert!(matches!(volumes.inspect("going"), Err(Error::NotFound(_))));
+    drop(volumes);
+    fs::create_dir_all(root.0.join("volumes/.trash-1/_data/x")).unwrap();
+    fs::create_dir_all(root.0.join("volumes/half/_copy/x")).unwrap();
+    fs::create_dir_all(root.0.join("volumes/found/_data")).unwrap();
+    fs::create_dir_all(root.0.join("volumes/lost+found")).unwrap();
+    let volumes = root.open();
+    assert_eq!(root.entries(), ["found", "half", "lost+found"]);
+    let names: Vec<_> = volumes.list().unwrap().into_iter().map(|v| v.name).collect();
+    assert_eq!(names, ["found", "half"]);
+    assert!(!root.0.join("volumes/half/_copy").exists());
+    // A directory that went missing comes back.
+    fs::remove_dir_all(root.0.join("volumes/half")).unwrap();
+    let path = volumes.mount("half", &ContainerId::random()).unwrap();
+    assert!(path.is_dir());
+}
+
+#[test]
+fn what_is_mounted_in_a_volume_by_somebody_else_is_not_deleted() {
+    if !is_root() {
+        return;
+    }
+    let root = Root::new("foreign");
+    let volumes = root.open();
+    let volume = volumes.create(&named("data")).unwrap();
+    let other = root.0.join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("canary"), b"x").unwrap();
+    if rustix::mount::mount_bind(&other, &volume.mountpoint).is_err() {
+        println!("skipped: mounting is not allowed here");
+        return;
+    }
+    let error = volumes.remove("data", false).unwrap_err().to_string();
+    assert!(error.contains("mounted"), "{error}");
+    assert!(other.join("canary").exists());
+    assert!(volumes.inspect("data").is_ok(), "it is still a volume");
+    rustix::mount::unmount(&volume.mountpoint, rustix::mount::UnmountFlags::DETACH).unwrap();
+    volumes.remove("data", false).unwrap();
+    assert!(other.join("canary").exists());
+}
+
+#[test]
+fn many_threads_make_one_volume() {
+    let root = Root::new("threads");
+    let volumes = root.open();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for n in 0..5 {
+                    volumes.create(&named(&format!("v{n}"))).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(volumes.list().unwrap().len(), 5);
+}
