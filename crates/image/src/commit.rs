@@ -59,12 +59,15 @@ impl Inner {
     fn settle(self: &Arc<Self>, layers: Vec<Digest>) {
         let weak = Arc::downgrade(self);
         let Ok(root) = std::fs::File::open(&self.layers) else { return };
-        let work = move || {
-            if rustix::fs::syncfs(&root).is_ok() {
-                let _ = settled(&weak, &layers);
+        let done = move |synced: std::io::Result<()>| {
+            let noted = synced.map_err(Error::io("cannot sync the image store"));
+            if let Err(error) = noted.and_then(|()| settled(&weak, &layers)) {
+                tracing::warn!("layers stay unsettled: {error}");
             }
         };
-        let _ = std::thread::Builder::new().name("proa-settle".into()).spawn(work);
+        if let Err(error) = proa_sys::syncfs::spawn(root.into(), done) {
+            tracing::warn!("layers stay unsettled: {error}");
+        }
     }
 }
 

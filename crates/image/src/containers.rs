@@ -10,8 +10,7 @@ use crate::store::Inner;
 use crate::{DriverData, Error, ImageStore, Result, Snapshot};
 use proa_oci::Digest;
 use std::collections::HashSet;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::fd::AsFd;
 
 impl ImageStore {
     /// Makes the root file system of a container over the layers of an image ([`crate::Image::layers`]).
@@ -56,7 +55,7 @@ impl ImageStore {
         layers.map_or(Ok(()), |layers| self.inner.collect(layers))
     }
 
-    /// Bytes a container has written: those of its files and directories on disk.
+    /// Bytes a container has written: those of its files, each counted once.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Io`].
@@ -65,8 +64,9 @@ impl ImageStore {
             return Err(no_snapshot(key));
         }
         let dir = self.inner.driver.written(key);
-        let mut seen = HashSet::new();
-        usage(&dir, &mut seen).map_err(Error::io(format!("cannot measure {}", dir.display())))
+        let what = || format!("cannot measure {}", dir.display());
+        let open = std::fs::File::open(&dir).map_err(Error::io(what()))?;
+        proa_sys::tree::size(open.as_fd()).map_err(|error| Error::io(what())(error.source))
     }
 
     /// Keys of all snapshots, for reconciling after a restart.
@@ -160,20 +160,4 @@ impl Inner {
 
 fn no_snapshot(key: &str) -> Error {
     Error::NotFound(format!("snapshot of {key}"))
-}
-
-/// Bytes on disk below a directory, hard links counted once.
-fn usage(dir: &Path, seen: &mut HashSet<(u64, u64)>) -> std::io::Result<u64> {
-    let mut total = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        // What goes away while we look is no longer used.
-        let Ok(meta) = entry.metadata() else { continue };
-        if meta.is_dir() {
-            total += meta.blocks() * 512 + usage(&entry.path(), seen).unwrap_or_default();
-        } else if meta.nlink() == 1 || seen.insert((meta.dev(), meta.ino())) {
-            total += if meta.is_file() { meta.len() } else { 0 };
-        }
-    }
-    Ok(total)
 }

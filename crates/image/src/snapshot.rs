@@ -4,6 +4,8 @@ use crate::driver::{Driver, LayerDir};
 use crate::{DriverData, Error, Result, Snapshot};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chmodat, chownat, mkdirat, statat};
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The overlay driver, with its home directory.
@@ -92,15 +94,14 @@ fn copy_root(top: Option<&LayerDir>, upper: &Path) -> rustix::io::Result<()> {
     chmodat(CWD, upper, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())
 }
 
-/// Removes a directory tree; absent is fine.
+/// Removes a directory tree, however deep a container made it; absent is fine.
 ///
 /// # Errors
 /// [`Error::Io`] naming the directory.
 pub(crate) fn remove_tree(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io(format!("cannot remove {}", dir.display()))(error))
-        }
-        _ => Ok(()),
-    }
+    let what = || format!("cannot remove {}", dir.display());
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
+    let parent = std::fs::File::open(parent).map_err(Error::io(what()))?;
+    let name = std::ffi::CString::new(name.as_bytes()).map_err(|error| Error::io(what())(error.into()))?;
+    proa_sys::tree::remove(parent.as_fd(), &name).map_err(|error| Error::io(what())(error.source))
 }

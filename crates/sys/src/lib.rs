@@ -5,4 +5,5 @@ pub mod inherited;
 pub mod netlink;
 pub mod nfnetlink;
 pub mod seccomp;
+pub mod syncfs;
 pub mod tree;

@@ -51,7 +51,7 @@ impl<'a> Archive<'a> {
         let mut reader = Reader::new(input, (), limits);
         let failed = |source| match source {
             tar::Error::Read(source) => Error::Stream { what: "image archive".into(), source },
-            source => Error::Layer { layer: "image archive".into(), source },
+            source => Error::NotAnImage(format!("the image archive cannot be read: {source}")),
         };
         while let Some(entry) = reader.next_entry().map_err(failed)? {
             let problem = |problem: &str| Error::Archive { file: entry.name(), problem: problem.into() };

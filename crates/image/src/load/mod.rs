@@ -35,7 +35,7 @@ pub(crate) fn load(
     if first.is_empty() {
         return Err(Error::NotAnImage("the image archive is empty".into()));
     }
-    let layer = |source| Error::Layer { layer: "image archive".into(), source };
+    let layer = |source: crate::tar::Error| Error::NotAnImage(format!("this image archive is {source}"));
     let Some(compression) = Compression::of(first).map_err(layer)? else {
         let text = "this is not an image archive: it is neither tar nor gzip nor zstd; make one with 'save'";
         return Err(Error::NotAnImage(text.into()));
