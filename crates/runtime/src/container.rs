@@ -1,20 +1,41 @@
 //! A container whose program runs.
 
 use crate::cgroup::{Cgroup, OomWatch, Warnings};
+use crate::exec::{self, Target};
+use crate::leader::Leader;
+use crate::sandbox::without_devices;
 use crate::seccomp::Program;
-use crate::{Error, Stdio};
+use crate::{Error, Stdio, namespace};
 use proa_oci::runtime::{Process, Resources};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A running container, as its parent process holds it. Dropping it leaves the container alone.
+/// A running container, as its parent process holds it. Dropping it leaves the container alone, but ends the helper
+/// process for `exec`.
 #[derive(Debug)]
 pub struct Container {
-    pid: i32,
-    pidfd: OwnedFd,
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) held: Option<Held>,
+    pub(crate) terminal: Option<OwnedFd>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) user_namespace: bool,
+    pub(crate) keyring: Option<String>,
+    pub(crate) leader: Option<Leader>,
+    pub(crate) cgroup: Cgroup,
+}
+
+/// Namespaces held open so that the kernel takes down mounts, queues and network only when the end was reported.
+#[derive(Debug)]
+pub(crate) struct Held {
     start_time: u64,
-    terminal: Option<OwnedFd>,
-    warnings: Vec<String>,
-    cgroup: Cgroup,
+    _namespaces: [OwnedFd; 3],
+}
+
+impl Held {
+    pub(crate) fn of(pid: i32) -> Result<Self, Error> {
+        let namespaces = [namespace::of(pid, "mnt")?, namespace::of(pid, "ipc")?, namespace::of(pid, "net")?];
+        Ok(Self { start_time: start_time(pid)?, _namespaces: namespaces })
+    }
 }
 
 /// How a process is started in a running container.
@@ -51,13 +72,13 @@ impl Container {
 
     /// Readable when the first process has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.pidfd)
+        self.pidfd.as_fd()
     }
 
     /// When the first process began, in clock ticks since boot (field 22 of /proc/PID/stat): tells it from a later
     /// process with the same pid.
     pub fn start_time(&self) -> u64 {
-        self.start_time
+        self.held.as_ref().map_or(0, |held| held.start_time)
     }
 
     /// Takes the master end of its terminal, once.
@@ -80,17 +101,22 @@ impl Container {
     /// # Errors
     /// [`Error::Program`], [`Error::State`] when it does not run, [`Error::Step`].
     pub fn exec(&self, process: &Process, options: ExecOptions) -> Result<Exec, Error> {
-        let _ = (process, options);
-        Err(Error::Unsupported { feature: "exec".into(), reason: "this build lacks it".into() })
+        let target = Target {
+            pidfd: self.pidfd.as_fd(),
+            cgroup: &self.cgroup,
+            leader: self.leader.as_ref(),
+            user_namespace: self.user_namespace,
+            keyring: self.keyring.clone(),
+        };
+        exec::start(&target, process, options)
     }
 
     /// Sends a signal to the first process.
     ///
     /// # Errors
-    /// [`Error::State`] when it has ended.
+    /// [`Error::State`] when it has ended, [`Error::Step`] for a number that is no signal.
     pub fn signal(&self, signal: i32) -> Result<(), Error> {
-        let _ = signal;
-        Err(Error::Unsupported { feature: "signal".into(), reason: "this build lacks it".into() })
+        signal_process(self.pidfd.as_fd(), signal)
     }
 
     /// Kills every process of it.
@@ -122,7 +148,9 @@ impl Container {
     /// # Errors
     /// [`Error::Cgroup`].
     pub fn update(&self, resources: &Resources) -> Result<Warnings, Error> {
-        Ok(self.cgroup.set(resources)?)
+        let mut plain = without_devices(resources, self.leader.is_some());
+        plain.devices.clone_from(&resources.devices);
+        Ok(self.cgroup.set(&plain)?)
     }
 
     /// Its processes, in the caller's pid namespace, without those of the runtime itself.
@@ -130,7 +158,11 @@ impl Container {
     /// # Errors
     /// [`Error::Cgroup`].
     pub fn pids(&self) -> Result<Vec<i32>, Error> {
-        Ok(self.cgroup.pids()?)
+        let mut pids = self.cgroup.pids()?;
+        if let Some(leader) = &self.leader {
+            pids.retain(|pid| *pid != leader.pid());
+        }
+        Ok(pids)
     }
 
     /// Watches for processes killed because memory ran out.
@@ -141,11 +173,32 @@ impl Container {
         Ok(self.cgroup.oom_watch()?)
     }
 
-    /// Lets go of everything held for it (namespaces, helper, cgroup) after its end was reported.
+    /// Lets go of everything held for it (namespaces, helper, cgroup) after its end was reported. What still runs in the
+    /// cgroup (a container in the host's pid namespace can leave something) is killed.
     ///
     /// # Errors
-    /// [`Error::Cgroup`] when a process still runs in it.
-    pub fn release(self) -> Result<(), Error> {
+    /// [`Error::Cgroup`] when a process does not end.
+    pub fn release(mut self) -> Result<(), Error> {
+        self.leader = None;
+        self.held = None;
+        let _ = self.cgroup.kill();
         Ok(self.cgroup.remove()?)
     }
+}
+
+/// Sends a signal to exactly this process.
+pub(crate) fn signal_process(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Error> {
+    proa_sys::process::pidfd_kill(pidfd, signal).map_err(|error| match error.raw_os_error() {
+        Some(libc::ESRCH) => Error::State { needed: "running", reason: "its first process has ended".into() },
+        _ => Error::step(format!("send signal {signal}"), error),
+    })
+}
+
+/// Field 22 of /proc/PID/stat (proc_pid_stat(5)); the name in field 2 can hold anything.
+pub(crate) fn start_time(pid: i32) -> Result<u64, Error> {
+    let failed = |error: std::io::Error| Error::step(format!("read the start time of process {pid}"), error);
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(failed)?;
+    let after = text.rsplit_once(')').map_or("", |(_, after)| after);
+    let field = after.split_whitespace().nth(19).and_then(|field| field.parse().ok());
+    field.ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))
 }

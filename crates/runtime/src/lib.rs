@@ -8,14 +8,42 @@
 //! The calling process must be single-threaded: init is a copy of it made by clone3(2), without exec.
 //! Needs Linux 5.12 (`mount_setattr`, `close_range`, `openat2`, setns by pidfd).
 
+mod capability;
 pub mod cgroup;
+mod cgroup_mount;
+mod channel;
 pub mod cli;
+mod console;
 mod container;
+mod copy_up;
+mod detached;
+mod device;
 mod error;
+pub mod exe;
+mod exec;
+mod executable;
+mod failure;
+mod hook;
+mod init;
+mod inside;
+mod layout;
+mod leader;
+mod lsm;
+mod mask;
+mod mount_options;
+mod namespace;
+mod overlay;
+mod priority;
+mod process;
+mod reaper;
+mod rlimit;
+mod rootfs;
 mod sandbox;
 pub mod seccomp;
 mod spec;
+mod stage;
 mod start;
+mod sysctl;
 
 pub use container::{Container, Exec, ExecOptions};
 pub use error::Error;

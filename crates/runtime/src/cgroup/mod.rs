@@ -11,7 +11,7 @@ mod devices;
 mod dir;
 mod error;
 mod freezer;
-mod layout;
+pub(crate) mod layout;
 mod oom;
 mod path;
 mod plan;
