@@ -151,6 +151,17 @@ fn limits_arrive_in_the_kernel_and_can_be_raised_and_lowered() {
     if let Some(cpuset) = cgroup.controller("cpuset") {
         assert_eq!(cpuset.read("cpuset.cpus").unwrap().unwrap().trim(), "0");
     }
+    if let Some(v2) = cgroup.v2.as_ref().filter(|_| cgroup.v1.is_empty()) {
+        for (file, value) in [
+            ("cpu.weight", "59"),
+            ("cpu.max", "20000 50000"),
+            ("cpuset.cpus", "0"),
+            ("pids.max", "33"),
+            ("memory.max", "max"),
+        ] {
+            assert_eq!(v2.read(file).unwrap().unwrap().trim(), value, "{file}");
+        }
+    }
     let warnings = cgroup.set(&json(r#"{"memory":{"kernel":1000000}}"#)).unwrap();
     assert!(warnings.first().unwrap().contains("kernel memory limit"));
 }
