@@ -18,14 +18,12 @@ pub(crate) fn v1(
     made: &mut Vec<PathBuf>,
 ) -> Result<Option<Dir>, Error> {
     let cpuset = hierarchy.controllers.iter().any(|name| name == "cpuset");
-    walk(
-        hierarchy,
-        path,
-        made,
-        |parent, child, new| {
-            if cpuset && new { inherit_cpuset(parent, child) } else { Ok(()) }
-        },
-    )
+    if let Some(dir) = at_once(hierarchy, path, made)
+        && (!cpuset || dir.read("cpuset.cpus")?.is_some_and(|list| !list.trim().is_empty()))
+    {
+        return Ok(Some(dir));
+    }
+    walk(hierarchy, path, made, |parent, child| if cpuset { inherit_cpuset(parent, child) } else { Ok(()) })
 }
 
 /// Makes the directory of the v2 hierarchy and enables the controllers on the way.
@@ -35,10 +33,26 @@ pub(crate) fn v2(
     unified: bool,
     made: &mut Vec<PathBuf>,
 ) -> Result<Option<Dir>, Error> {
-    walk(hierarchy, path, made, |parent, _, _| {
+    if let Some(dir) = at_once(hierarchy, path, made)
+        && to_enable(&hierarchy.available, &dir.read("cgroup.controllers")?.unwrap_or_default()).is_empty()
+    {
+        return Ok(Some(dir));
+    }
+    walk(hierarchy, path, made, |parent, _| {
         enable_controllers(parent, unified);
         Ok(())
     })
+}
+
+/// The usual case, all directories above being there: one call. None where that is not enough.
+fn at_once(hierarchy: &Hierarchy, path: &CgroupPath, made: &mut Vec<PathBuf>) -> Option<Dir> {
+    let full = full_path(hierarchy, path);
+    match rustix::fs::mkdir(&full, Mode::from_raw_mode(0o755)) {
+        Ok(()) => made.push(full),
+        Err(rustix::io::Errno::EXIST) => {}
+        Err(_) => return None,
+    }
+    open(hierarchy, path).ok().flatten()
 }
 
 /// Opens the directory if it exists.
@@ -59,13 +73,12 @@ fn dir(hierarchy: &Hierarchy, fd: OwnedFd, path: PathBuf) -> Dir {
     Dir { fd, path, mount: hierarchy.mount.clone(), controllers: hierarchy.controllers.clone() }
 }
 
-/// Makes and opens one component after the other; `step` sees each parent with its child, and whether the
-/// child is new.
+/// Makes and opens one component after the other; `step` sees each parent with its child.
 fn walk(
     hierarchy: &Hierarchy,
     path: &CgroupPath,
     made: &mut Vec<PathBuf>,
-    mut step: impl FnMut(&OwnedFd, &OwnedFd, bool) -> rustix::io::Result<()>,
+    mut step: impl FnMut(&OwnedFd, &OwnedFd) -> rustix::io::Result<()>,
 ) -> Result<Option<Dir>, Error> {
     let mut full = hierarchy.mount.clone();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -73,17 +86,14 @@ fn walk(
         rustix::fs::open(&full, flags, Mode::empty()).map_err(|error| Error::io("open", &full, error))?;
     for part in hierarchy.components(path) {
         full.push(part);
-        let new = match rustix::fs::mkdirat(&parent, part, Mode::from_raw_mode(0o755)) {
-            Ok(()) => {
-                made.push(full.clone());
-                true
-            }
-            Err(rustix::io::Errno::EXIST) => false,
+        match rustix::fs::mkdirat(&parent, part, Mode::from_raw_mode(0o755)) {
+            Ok(()) => made.push(full.clone()),
+            Err(rustix::io::Errno::EXIST) => {}
             Err(rustix::io::Errno::ROFS) => return Ok(None),
             Err(error) => return Err(Error::io("create", full, error)),
-        };
+        }
         let child = open_dir(&parent, part).map_err(|error| Error::io("open", &full, error))?;
-        step(&parent, &child, new).map_err(|error| Error::io("set up", &full, error))?;
+        step(&parent, &child).map_err(|error| Error::io("set up", &full, error))?;
         parent = child;
     }
     Ok(Some(dir(hierarchy, parent, full)))
@@ -96,10 +106,10 @@ fn inherit_cpuset(parent: &OwnedFd, child: &OwnedFd) -> rustix::io::Result<()> {
         write_at(child, file, value)
             .map_err(|error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))
     };
-    let _ = write("cgroup.clone_children", "1");
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let own = read_at(child, file)?.unwrap_or_default();
         if own.trim().is_empty() {
+            let _ = write("cgroup.clone_children", "1");
             write(file, read_at(parent, file)?.unwrap_or_default().trim())?;
         }
     }

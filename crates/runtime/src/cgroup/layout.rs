@@ -34,9 +34,15 @@ pub(crate) struct Hierarchy {
     pub(crate) controllers: Vec<String>,
     /// The caller's own cgroup, as seen below the mount: `/` or `/user/x`.
     pub(crate) own: String,
+    /// The controllers of v2 that its root has.
+    pub(crate) available: String,
 }
 
 impl Hierarchy {
+    fn new(mount: PathBuf, controllers: Vec<String>, own: String) -> Self {
+        Self { mount, controllers, own, available: String::new() }
+    }
+
     /// The directories from the mount to `path`, each below the one before.
     pub(crate) fn components<'a>(&'a self, path: &'a CgroupPath) -> impl Iterator<Item = &'a str> {
         let base = if path.is_absolute() { "" } else { self.own.as_str() };
@@ -62,7 +68,10 @@ impl Layout {
         }
         let read =
             |path: &str| std::fs::read_to_string(path).map_err(|source| Error::io("read", path, source));
-        let layout = Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        let mut layout = Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        if let Some(v2) = &mut layout.v2 {
+            v2.available = std::fs::read_to_string(v2.mount.join("cgroup.controllers")).unwrap_or_default();
+        }
         if layout.v1.is_empty() && layout.v2.is_none() {
             return Err(Error::NoHierarchy);
         }
@@ -76,14 +85,14 @@ impl Layout {
             if mount.unified {
                 if layout.v2.is_none() {
                     let own = own_cgroup(cgroup, None, &mount.root);
-                    layout.v2 = Some(Hierarchy { mount: mount.point, controllers: Vec::new(), own });
+                    layout.v2 = Some(Hierarchy::new(mount.point, Vec::new(), own));
                 }
                 continue;
             }
             let known = !mount.controllers.is_empty();
             if known && !layout.v1.iter().any(|h| h.controllers == mount.controllers) {
                 let own = own_cgroup(cgroup, mount.controllers.first().map(String::as_str), &mount.root);
-                layout.v1.push(Hierarchy { mount: mount.point, controllers: mount.controllers, own });
+                layout.v1.push(Hierarchy::new(mount.point, mount.controllers, own));
             }
         }
         layout

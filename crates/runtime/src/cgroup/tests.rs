@@ -308,7 +308,7 @@ fn cgroups_made_inside_go_with_the_group_and_count_for_it() {
     for path in &inside {
         std::fs::create_dir_all(path).unwrap();
     }
-    let pid = group.shell("sleep 100").id();
+    let pid = group.shell("exec sleep 100").id();
     if let Some(v2) = &group.cgroup().v2 {
         v2.write("inner/most/cgroup.procs", &pid.to_string()).unwrap();
     }
