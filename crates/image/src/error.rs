@@ -157,6 +157,16 @@ impl Kinded for Error {
     }
 }
 
+impl From<Error> for std::io::Error {
+    /// Keeps the kind, where the failure was one of I/O.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io { source, .. } | Error::Stream { source, .. } => source,
+            other => Self::other(other),
+        }
+    }
+}
+
 /// Whether the disk, a quota or memory ran out.
 pub(crate) fn exhausted(error: &std::io::Error) -> bool {
     ErrorKind::of_io(error) == ErrorKind::Exhausted

@@ -33,7 +33,7 @@ pub(crate) fn import(
         if compression == Compression::None {
             return Ok(None);
         }
-        let (file, path) = inner.content.anonymous(&temporary).map_err(std::io::Error::other)?;
+        let (file, path) = inner.content.anonymous(&temporary)?;
         kept = Some(path);
         Ok(Some(Spool { file, have: 0 }))
     };

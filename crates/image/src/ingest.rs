@@ -111,7 +111,7 @@ impl Ingest {
     /// # Errors
     /// [`crate::Error::Inconsistent`] when a layer is missing, [`crate::Error::Document`] when a document
     /// cannot be read.
-    pub fn commit(self, image: &NewImage<'_>) -> Result<Arc<Image>> {
+    pub fn commit(&self, image: &NewImage<'_>) -> Result<Arc<Image>> {
         let made = self.inner.commit(std::slice::from_ref(image))?;
         made.into_iter().next().ok_or_else(|| Error::NotAnImage("nothing was committed".into()))
     }

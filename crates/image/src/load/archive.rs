@@ -138,7 +138,7 @@ impl<'a> Archive<'a> {
                 return Ok(None);
             }
             let temporary = format!("load-{}", proa_types::id::random_hex());
-            let (file, path) = inner.content.anonymous(&temporary).map_err(std::io::Error::other)?;
+            let (file, path) = inner.content.anonymous(&temporary)?;
             kept = Some(Temporary(path));
             Ok(Some(Spool { file, have: 0 }))
         };

@@ -88,6 +88,7 @@ mod names;
 mod properties;
 mod pull;
 mod round_trip;
+mod shared;
 
 use crate::tar::{Entry, Kind, Writer};
 use proa_oci::Digest;

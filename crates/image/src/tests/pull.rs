@@ -63,7 +63,7 @@ fn layers_come_at_once_and_the_same_blobs_go_out() {
     });
     let image = ingest.commit(&new(&remote, &tag)).unwrap();
     assert_eq!(image.id, Digest::of(&remote.config));
-    drop(store);
+    drop((ingest, store));
     let store = open(dir.path());
     let image = store.resolve(image.id.as_str()).unwrap();
     let plan = store.push_plan(&image).unwrap();
@@ -126,6 +126,7 @@ fn wrong_content_is_refused_and_nothing_stays_without_a_commit() {
     ingest.layer(descriptor, diff, &mut bytes.as_slice(), &()).unwrap();
     let error = ingest.commit(&new(&remote, &tag)).unwrap_err();
     assert!(error.to_string().contains("is missing"), "{error}");
+    drop(ingest);
     super::hostile::assert_clean(&store, dir.path());
 }
 
