@@ -216,12 +216,12 @@ mod tests {
             mount("/dev/mqueue", "mqueue", &[]),
             mount("/proc/", "proc", &[]),
         ]);
-        spec.linux.masked_paths = vec!["/proc/kcore".into(), "/data/x".into(), "/etc/x".into()];
+        spec.linux.masked_paths = vec!["/sys/firmware".into(), "/data/x".into(), "/proc/x".into()];
         let sandbox = SandboxSpec::of(&spec).unwrap();
         let staged: Vec<_> = sandbox.mounts.iter().map(|m| m.destination.to_str().unwrap()).collect();
         assert_eq!(staged, ["/proc", "/dev", "/dev/pts", "/sys", "/dev/mqueue"]);
         assert_eq!(sandbox.trees(), [Path::new("/proc"), Path::new("/dev"), Path::new("/sys")]);
-        assert_eq!(sandbox.masked, [PathBuf::from("/proc/kcore")]);
+        assert_eq!(sandbox.masked, [PathBuf::from("/sys/firmware")], "/proc is mounted over later");
     }
 
     #[test]

@@ -40,8 +40,10 @@ pub(crate) fn check(linux: &Linux) -> Result<(), Error> {
                 return Err(Error::spec(format!("sysctl {name:?}"), reason));
             }
         };
-        if !needed || dotted.split('.').any(|part| part.is_empty() || part == "..") || dotted.contains("/..")
-        {
+        if file(name).split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(Error::spec(format!("sysctl {name:?}"), "it is no name of a parameter"));
+        }
+        if !needed {
             let reason =
                 format!("it is not in a separate kernel namespace: the container shares the host's {kind}");
             return Err(Error::spec(format!("sysctl {name:?}"), reason));
@@ -69,24 +71,25 @@ fn dotted(name: &str) -> String {
     }
 }
 
+/// The file below `/proc/sys`.
+fn file(name: &str) -> String {
+    dotted(name)
+        .chars()
+        .map(|c| match c {
+            '.' => '/',
+            '/' => '.',
+            other => other,
+        })
+        .collect()
+}
+
 /// Writes them, below a procfs nothing is mounted over.
 pub(crate) fn apply(proc: BorrowedFd<'_>, sysctl: &BTreeMap<String, String>) -> Result<(), Error> {
     for (name, value) in sysctl {
         let failed = |error: std::io::Error| Error::step(format!("set sysctl {name} to {value:?}"), error);
-        let path: String = dotted(name)
-            .chars()
-            .map(|c| {
-                if c == '.' {
-                    '/'
-                } else if c == '/' {
-                    '.'
-                } else {
-                    c
-                }
-            })
-            .collect();
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd = openat(proc, format!("sys/{path}"), flags, Mode::empty()).map_err(|e| failed(e.into()))?;
+        let fd = openat(proc, format!("sys/{}", file(name)), flags, Mode::empty())
+            .map_err(|e| failed(e.into()))?;
         std::fs::File::from(fd).write_all(value.as_bytes()).map_err(failed)?;
     }
     Ok(())
@@ -98,9 +101,9 @@ mod tests {
     use proa_oci::runtime::Namespace;
 
     fn linux(namespaces: &[&str], name: &str) -> Linux {
-        let mut linux = Linux::default();
-        linux.namespaces =
+        let namespaces =
             namespaces.iter().map(|kind| Namespace { kind: (*kind).into(), path: None }).collect();
+        let mut linux = Linux { namespaces, ..Linux::default() };
         linux.sysctl.insert(name.into(), "1".into());
         linux
     }
