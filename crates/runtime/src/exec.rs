@@ -4,7 +4,7 @@ use crate::cgroup::Cgroup;
 use crate::channel::Channel;
 use crate::container::{Exec, ExecOptions};
 use crate::leader::Leader;
-use crate::process::{self, Descriptors, Report};
+use crate::process::{self, Descriptors, Report, TerminalRequest};
 use crate::{Error, Stdio, init, lsm, rlimit};
 use proa_oci::runtime::{Process, State};
 use proa_sys::process::{Clone3, Cloned, clone3};
@@ -87,7 +87,7 @@ pub(crate) fn start(target: &Target<'_>, process: &Process, options: ExecOptions
 #[derive(Debug)]
 pub(crate) struct Streams {
     pub(crate) fds: Vec<OwnedFd>,
-    pub(crate) terminal: Option<Option<crate::TerminalSize>>,
+    pub(crate) terminal: Option<TerminalRequest>,
 }
 
 impl Streams {
@@ -97,7 +97,9 @@ impl Streams {
             Stdio::Fds { stdin, stdout, stderr } => {
                 Ok(Self { fds: vec![stdin, stdout, stderr], terminal: None })
             }
-            Stdio::Terminal { size } => Ok(Self { fds: Vec::new(), terminal: Some(size) }),
+            Stdio::Terminal { size } => {
+                Ok(Self { fds: Vec::new(), terminal: Some(TerminalRequest { size }) })
+            }
             Stdio::Inherit => {
                 let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(failed);
                 let fds = vec![

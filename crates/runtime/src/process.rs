@@ -27,6 +27,12 @@ use std::path::Path;
 /// Longest /etc/passwd that is read for a home directory, in bytes.
 const LONGEST_PASSWD: u64 = 1 << 20;
 
+/// A terminal to be opened.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct TerminalRequest {
+    pub(crate) size: Option<TerminalSize>,
+}
+
 /// Everything about the process that comes from its specification.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -34,8 +40,8 @@ pub(crate) struct Plan {
     pub(crate) personality: Option<serde_json::Value>,
     /// The filter, as [`Program::to_bytes`] writes it.
     pub(crate) filter: Option<Vec<u8>>,
-    /// A terminal is opened, of this size.
-    pub(crate) terminal: Option<Option<TerminalSize>>,
+    /// A terminal is opened; without, streams come with the plan.
+    pub(crate) terminal: Option<TerminalRequest>,
     /// Whether the terminal is /dev/console too.
     pub(crate) console: bool,
     pub(crate) labels: Labels,
@@ -124,7 +130,7 @@ pub(crate) fn send(channel: &Channel, report: &Report, fds: &[BorrowedFd<'_>]) -
 fn connect_streams(plan: &Plan, streams: &[OwnedFd], channel: &Channel) -> Result<(), Error> {
     let failed = |error: Errno| Error::step("connect the standard streams", error);
     let user = plan.process.user.uid;
-    if let Some(size) = plan.terminal {
+    if let Some(TerminalRequest { size }) = plan.terminal {
         let root =
             openat(rustix::fs::CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(failed)?;

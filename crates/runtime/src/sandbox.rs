@@ -8,7 +8,7 @@ use crate::exec::{Streams, await_program, how_it_ended};
 use crate::init::{self, Birth, Order, Start};
 use crate::leader::Leader;
 use crate::namespace::{self, Namespaces};
-use crate::process::{Plan, Report};
+use crate::process::{Plan, Report, TerminalRequest};
 use crate::{Error, SandboxSpec, StartContainer, hook, layout, lsm, rlimit, seccomp};
 use proa_oci::runtime::{Process, Resources, State};
 use proa_sys::process::namespace as kinds;
@@ -234,7 +234,7 @@ pub(crate) fn without_devices(resources: &Resources, has_leader: bool) -> Resour
 fn plan(
     request: &StartContainer<'_>,
     process: &Process,
-    terminal: Option<Option<crate::TerminalSize>>,
+    terminal: Option<TerminalRequest>,
     labels: lsm::Labels,
     state: State,
 ) -> Result<Plan, Error> {
