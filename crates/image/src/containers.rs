@@ -23,10 +23,8 @@ impl ImageStore {
     pub fn snapshot_prepare(&self, key: &str, layers: &[Digest]) -> Result<Snapshot> {
         self.inner.check_key(key)?;
         let dirs = self.inner.hold_for(key, layers)?;
-        let made = self.inner.driver.prepare(key, &dirs).and_then(|made| {
-            self.inner.note_layers(key, layers)?;
-            Ok(made)
-        });
+        let lines: Vec<&str> = layers.iter().map(Digest::as_str).collect();
+        let made = self.inner.driver.prepare(key, &dirs, &lines.join("\n"));
         if made.is_err() {
             self.inner.catalog_mut().containers.remove(key);
             let _ = self.inner.driver.remove(key);
@@ -115,12 +113,6 @@ impl Inner {
             Ok(self.layer_dir(layer).join("fs"))
         };
         layers.iter().rev().map(dir).collect()
-    }
-
-    fn note_layers(&self, key: &str, layers: &[Digest]) -> Result<()> {
-        let path = self.driver.home().join(format!("c-{key}")).join("layers");
-        let lines: Vec<&str> = layers.iter().map(Digest::as_str).collect();
-        std::fs::write(&path, lines.join("\n")).map_err(Error::io(format!("cannot write {}", path.display())))
     }
 
     /// Reads back which layers each snapshot stands on.

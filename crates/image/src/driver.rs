@@ -46,8 +46,9 @@ pub(crate) type LayerDir = PathBuf;
 pub(crate) trait Driver: Send + Sync {
     /// Its name, as `info` shows it.
     fn name(&self) -> &'static str;
-    /// Makes the writable part of a container over `layers` (topmost first). Fast: nothing is synced.
-    fn prepare(&self, key: &str, layers: &[LayerDir]) -> Result<Snapshot>;
+    /// Makes the writable part of a container over `layers` (topmost first), and keeps `note` in the file
+    /// `c-KEY/layers` of its home. Fast: nothing is synced.
+    fn prepare(&self, key: &str, layers: &[LayerDir], note: &str) -> Result<Snapshot>;
     /// The paths of a container prepared before.
     fn paths(&self, key: &str, layers: &[LayerDir]) -> Snapshot;
     /// Removes it; absent is fine.

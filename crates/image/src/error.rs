@@ -124,12 +124,6 @@ impl Error {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
-
-    /// Wraps an error number with what was tried.
-    pub(crate) fn errno(what: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> Self {
-        let what = what.into();
-        move |errno| Self::Io { what, source: errno.into() }
-    }
 }
 
 impl Kinded for Error {

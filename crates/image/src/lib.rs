@@ -33,6 +33,7 @@ mod recipe;
 mod record;
 mod save;
 mod snapshot;
+mod spare;
 mod store;
 pub mod tar;
 mod unpack;

@@ -1,8 +1,10 @@
 //! Driver `overlay`: a container is an upper and a work directory; the kernel stacks the layers.
 
 use crate::driver::{Driver, LayerDir};
+use crate::spare::{self, Spares};
 use crate::{DriverData, Error, Result, Snapshot};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chmodat, chownat, mkdirat, statat};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, RenameFlags, Uid, chmodat, chownat, renameat_with, statat};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -11,12 +13,14 @@ use std::path::{Path, PathBuf};
 /// The overlay driver, with its home directory.
 pub(crate) struct OverlayDriver {
     home: PathBuf,
+    spares: Spares,
 }
 
 impl OverlayDriver {
     /// A driver whose containers live in `home`.
-    pub(crate) fn new(home: PathBuf) -> Self {
-        Self { home }
+    pub(crate) fn open(home: PathBuf) -> Result<Self> {
+        let spares = Spares::open(&home)?;
+        Ok(Self { home, spares })
     }
 
     fn dir(&self, key: &str) -> PathBuf {
@@ -29,16 +33,25 @@ impl Driver for OverlayDriver {
         "overlay2"
     }
 
-    fn prepare(&self, key: &str, layers: &[LayerDir]) -> Result<Snapshot> {
+    fn prepare(&self, key: &str, layers: &[LayerDir], note: &str) -> Result<Snapshot> {
         let dir = self.dir(key);
-        let made = || -> rustix::io::Result<()> {
-            mkdirat(CWD, &dir, Mode::from_raw_mode(0o710))?;
-            let upper = dir.join("upper");
-            mkdirat(CWD, &upper, Mode::from_raw_mode(0o755))?;
-            copy_root(layers.first(), &upper)?;
-            mkdirat(CWD, dir.join("work"), Mode::from_raw_mode(0o700))
+        let made = || -> std::io::Result<()> {
+            match self.spares.take(note) {
+                Some(spare) => match renameat_with(CWD, &spare.dir, CWD, &dir, RenameFlags::NOREPLACE) {
+                    // Somebody has tidied up.
+                    Err(Errno::NOENT) => spare::make(&dir, note)?,
+                    renamed => {
+                        renamed?;
+                        if spare.layers != note {
+                            std::fs::write(dir.join("layers"), note)?;
+                        }
+                    }
+                },
+                None => spare::make(&dir, note)?,
+            }
+            layers.first().map_or(Ok(()), |top| Ok(copy_root(top, &dir.join("upper"))?))
         };
-        made().map_err(Error::errno(format!("cannot make the snapshot {}", dir.display())))?;
+        made().map_err(Error::io(format!("cannot make the snapshot {}", dir.display())))?;
         Ok(self.paths(key, layers))
     }
 
@@ -81,17 +94,18 @@ impl Driver for OverlayDriver {
     }
 }
 
-/// Gives `upper` mode and owner of the topmost layer's root: overlayfs shows those of `upper` at `/`.
-fn copy_root(top: Option<&LayerDir>, upper: &Path) -> rustix::io::Result<()> {
-    let Some(top) = top else { return chmodat(CWD, upper, Mode::from_raw_mode(0o755), AtFlags::empty()) };
+/// Gives `upper` mode and owner of the topmost layer's root: overlayfs shows those of `upper` at `/`. It is
+/// root's and 755 now, as almost every layer's root is.
+fn copy_root(top: &LayerDir, upper: &Path) -> rustix::io::Result<()> {
     let stat = statat(CWD, top, AtFlags::SYMLINK_NOFOLLOW)?;
-    debug_assert_eq!(FileType::from_raw_mode(stat.st_mode), FileType::Directory);
     if (stat.st_uid, stat.st_gid) != (0, 0) {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         chownat(CWD, upper, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    // Also when the umask has taken bits away.
-    chmodat(CWD, upper, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())
+    match stat.st_mode & 0o7777 {
+        0o755 => Ok(()),
+        mode => chmodat(CWD, upper, Mode::from_raw_mode(mode), AtFlags::empty()),
+    }
 }
 
 /// Removes a directory tree, however deep a container made it; absent is fine.

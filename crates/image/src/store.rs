@@ -57,7 +57,7 @@ impl ImageStore {
         let layers = root.join("snapshots/overlay");
         make_dir(&layers)?;
         let driver: Box<dyn Driver> = match driver {
-            DriverKind::Overlay => Box::new(OverlayDriver::new(layers.clone())),
+            DriverKind::Overlay => Box::new(OverlayDriver::open(layers.clone())?),
             DriverKind::Vfs => {
                 let home = root.join("snapshots/vfs");
                 make_dir(&home)?;

@@ -40,10 +40,11 @@ impl Driver for VfsDriver {
         "vfs"
     }
 
-    fn prepare(&self, key: &str, layers: &[LayerDir]) -> Result<Snapshot> {
+    fn prepare(&self, key: &str, layers: &[LayerDir], note: &str) -> Result<Snapshot> {
         let target = self.dir(key).join("fs");
         let made = || -> std::io::Result<()> {
             std::fs::create_dir(self.dir(key))?;
+            std::fs::write(self.dir(key).join("layers"), note)?;
             std::fs::create_dir(&target)?;
             fchmod(&File::open(&target)?, Mode::from_raw_mode(0o755))?;
             let mut copy = Copy { links: HashMap::new(), root: open_root(&target)? };

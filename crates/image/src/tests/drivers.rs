@@ -127,6 +127,40 @@ fn attributes_survive() {
 }
 
 #[test]
+fn snapshots_made_of_spares_are_like_those_made_anew() {
+    if !root() {
+        return;
+    }
+    let (store, dir) = store("spares");
+    let layer = tar(&[Entry { mode: 0o1777, uid: 3, gid: 4, ..Entry::directory("./") }, file("x", "1")]);
+    let plain = tar(&[file("y", "1")]);
+    store.load(docker_archive(&[&layer], &["a"], "").as_slice(), &()).unwrap();
+    store.load(docker_archive(&[&plain], &["b"], "").as_slice(), &()).unwrap();
+    let home = dir.path().join("snapshots/overlay");
+    let mut seen = Vec::new();
+    for round in 0..12 {
+        let made_ahead =
+            crate::content::names(&home).iter().any(|name| name.starts_with(crate::spare::PREFIX));
+        for name in ["a", "b"] {
+            let key = format!("{name}{round}");
+            let layers = store.resolve(name).unwrap().layers.clone();
+            let Snapshot::Overlay { upper, work, .. } = store.snapshot_prepare(&key, &layers).unwrap() else {
+                panic!("overlay expected");
+            };
+            let meta = std::fs::metadata(&upper).unwrap();
+            let expected = if name == "a" { (0o1777, 3, 4) } else { (0o755, 0, 0) };
+            assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), expected);
+            let empty = |path: &Path| std::fs::read_dir(path).unwrap().next().is_none();
+            assert!(empty(&upper) && empty(&work));
+        }
+        seen.push(made_ahead);
+        std::thread::sleep(std::time::Duration::from_millis(if round == 2 { 500 } else { 5 }));
+    }
+    assert!(seen.contains(&true) && seen.contains(&false));
+    assert_eq!(store.snapshots().len(), 24);
+}
+
+#[test]
 fn other_drivers_say_what_to_use() {
     assert_eq!("overlay2".parse::<DriverKind>().unwrap(), DriverKind::Overlay);
     for name in ["aufs", "devicemapper", "btrfs", "zfs", "nonsense"] {

@@ -126,3 +126,39 @@ fn an_imported_tree_becomes_an_image() {
         assert!(error.contains(text), "{error}");
     }
 }
+
+#[test]
+fn archives_of_the_oldest_form_become_images() {
+    if !root() {
+        return;
+    }
+    let (base, top) = (tar(&[file("base", "1")]), tar(&[file("top", "1")]));
+    let (a, b) = ("a".repeat(64), "b".repeat(64));
+    let shared = r#""created":"2015-01-01T00:00:00Z","architecture":"amd64","os":"linux""#;
+    let first = format!(r#"{{"id":"{a}",{shared},"container_config":{{"Cmd":["/bin/sh","-c","one"]}}}}"#);
+    let second = format!(r#"{{"id":"{b}","parent":"{a}",{shared},"config":{{"Cmd":["sh"]}}}}"#);
+    let repositories = format!(r#"{{"old/app":{{"1":"{b}"}}}}"#);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let archive = tar(&[
+        file(&format!("{b}/json"), &second),
+        file(&format!("{b}/layer.tar"), &text(&top)),
+        file(&format!("{a}/json"), &first),
+        file(&format!("{a}/layer.tar"), &text(&base)),
+        file("repositories", &repositories),
+    ]);
+    let (store, _dir) = store("legacy");
+    assert_eq!(store.load(archive.as_slice(), &()).unwrap()[0].tag.as_deref(), Some("old/app:1"));
+    let image = store.resolve("old/app:1").unwrap();
+    assert_eq!(image.layers, [Digest::of(&base), Digest::of(&top)]);
+    assert_eq!(image.config.config.cmd.as_deref().unwrap(), ["sh"]);
+    let steps: Vec<String> =
+        store.history("old/app:1").unwrap().iter().map(|row| row.created_by.clone()).collect();
+    assert_eq!(steps, ["", "/bin/sh -c one"]);
+    let circle = tar(&[
+        file(&format!("{a}/json"), &format!(r#"{{"id":"{a}","parent":"{a}"}}"#)),
+        file(&format!("{a}/layer.tar"), &text(&base)),
+        file("repositories", &format!(r#"{{"old/app":{{"1":"{a}"}}}}"#)),
+    ]);
+    let error = store.load(circle.as_slice(), &()).unwrap_err().to_string();
+    assert!(error.contains("does not end"), "{error}");
+}
