@@ -1,1 +1,50 @@
-//! Wire types of the Docker Engine API
+//! Wire types of the Docker Engine API, written by hand.
+//!
+//! What this crate is: the JSON documents, stream frames, filters and the registry header of
+//! the published Engine API (1.24 to 1.54), with Go's field names. What it is not: domain
+//! types; conversions live at the edge (`api`, `cli`). What always holds: `null` is read as the
+//! zero value wherever Go would read it so, absent fields are zero values, and what `dockerd`
+//! prints as `null` is an `Option`.
+
+mod auth;
+mod container;
+mod exec;
+mod filters;
+mod frame;
+mod host_config;
+mod image;
+mod message;
+mod network;
+mod system;
+mod volume;
+mod wire;
+
+pub use auth::{AuthConfig, AuthResponse, HeaderError, decode_auth, encode_auth};
+pub use container::{
+    ContainerConfig, ContainerCreateRequest, ContainerInspect, ContainerState, ContainerSummary,
+    CreateResponse, GraphDriver, HealthConfig, HealthResult, HealthState, MountPoint, NetworkSettings,
+    PortSummary, SummaryHostConfig, SummaryNetworks, TopResponse, UpdateResponse, WaitError, WaitResponse,
+};
+pub use exec::{ExecCreate, ExecInspect, ExecProcess, ExecStart, IdResponse};
+pub use filters::{FilterError, Filters};
+pub use frame::{Frame, FrameDecoder, FrameError, HEADER_LEN, Stream, header};
+pub use host_config::{
+    BindOptions, DeviceMapping, DeviceRequest, DriverConfig, HostConfig, LogConfig, Mount, PortBinding,
+    PortMap, RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
+};
+pub use image::{HistoryItem, ImageDeleteItem, ImageInspect, ImageMetadata, ImageSummary, RootFs};
+pub use message::{ErrorDetail, ErrorResponse, JsonMessage, ProgressDetail};
+pub use network::{
+    EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer, NetworkCreateResponse,
+    NetworkingConfig,
+};
+pub use system::{
+    Commit, ComponentVersion, EventActor, EventMessage, Info, Platform, Plugins, RegistryConfig,
+    RegistryIndex, RuntimeInfo, Swarm, Version,
+};
+pub use volume::{Volume, VolumeCreate, VolumeList, VolumeUsage};
+
+/// The newest API version spoken here.
+pub const API_VERSION: &str = "1.54";
+/// The oldest API version spoken here.
+pub const MIN_API_VERSION: &str = "1.24";
