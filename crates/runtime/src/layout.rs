@@ -177,7 +177,8 @@ fn bind(source: &Path, mount: &Mount, options: &MountOptions, init: i32) -> Resu
 /// Devices, with the host's own beside them where the container cannot make nodes.
 fn devices(devices: &[Device], bound: bool, fds: &mut Vec<OwnedFd>) -> Result<Vec<(Device, bool)>, Error> {
     let mut planned = Vec::new();
-    for device in devices {
+    // /dev/ptmx is a link into the container's own devpts; the host's would open terminals of the host.
+    for device in devices.iter().filter(|device| device.path != Path::new("/dev/ptmx")) {
         device::file_type(device)?;
         if bound {
             let fd = openat(CWD, &device.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
