@@ -5,9 +5,10 @@ use crate::store::Inner;
 use crate::{Error, Image, ImageStore, NewImage, Phase, Progress, Result};
 use proa_oci::Digest;
 use proa_oci::image::Descriptor;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// An image on its way in. It holds a lease on its layers: nothing removes them until it is committed or
@@ -17,13 +18,15 @@ use std::time::{Duration, Instant};
 pub struct Ingest {
     pub(crate) inner: Arc<Inner>,
     pub(crate) lease: u64,
+    /// What [`Ingest::received`] has told, by blob: there the caller's streams start.
+    told: Mutex<HashMap<Digest, u64>>,
 }
 
 impl ImageStore {
     /// Begins bringing in an image.
     pub fn begin(&self) -> Ingest {
         let lease = self.inner.lease();
-        Ingest { inner: Arc::clone(&self.inner), lease }
+        Ingest { inner: Arc::clone(&self.inner), lease, told: Mutex::default() }
     }
 }
 
@@ -33,18 +36,26 @@ impl Ingest {
         self.inner.hold(self.lease, diff_id)
     }
 
-    /// How many bytes of a blob an earlier attempt left here: the transfer may go on from there.
+    /// How many bytes of a blob an earlier attempt left here: the transfer must go on from there. (Whoever
+    /// does not ask starts at 0.)
     pub fn received(&self, blob: &Digest) -> u64 {
-        self.inner.content.received(blob)
+        let have = self.inner.content.received(blob);
+        self.told().insert(blob.clone(), have);
+        have
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<Digest, u64>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what an earlier attempt left of a blob, for a source that cannot go on from there.
     pub fn restart(&self, blob: &Digest) {
+        self.told().remove(blob);
         let _ = std::fs::remove_file(self.inner.content.partial_path(blob));
     }
 
     /// Takes in a layer: the blob is stored, unpacked and checked in one pass. `from` delivers its bytes
-    /// from position [`Self::received`] on.
+    /// from the position that [`Self::received`] told last.
     ///
     /// # Errors
     /// [`crate::Error::Stream`] when `from` fails (what came is kept), [`crate::Error::Mismatch`] when blob
@@ -82,7 +93,15 @@ impl Ingest {
         let content = &self.inner.content;
         let file = content.partial(&blob.digest)?;
         let failed = |source| Error::Io { what: format!("cannot read what came of {}", blob.digest), source };
-        let have = file.metadata().map_err(failed)?.len().min(blob.size);
+        let have = file.metadata().map_err(failed)?.len();
+        // Another ingest may have added to it, or taken it away, since the caller asked.
+        let told = self.told().remove(&blob.digest).unwrap_or(0);
+        if told > have {
+            let source = std::io::Error::other("what was here of it has gone meanwhile: try again");
+            return Err(Error::Stream { what: format!("layer {}", blob.digest.short()), source });
+        }
+        let have = told.min(blob.size);
+        file.set_len(have).map_err(failed)?;
         let mut old = file.try_clone().map_err(failed)?;
         old.rewind().map_err(failed)?;
         let mut source = old.take(have).chain(Exactly { from, left: blob.size - have });

@@ -99,6 +99,13 @@ fn a_broken_transfer_goes_on_where_it_broke() {
     let ingest = store.begin();
     let have = usize::try_from(ingest.received(&descriptor.digest)).unwrap();
     assert_eq!(have, half.len());
+    // One that did not ask starts anew, and one that asked before that has to ask again.
+    let other = store.begin();
+    assert!(other.layer(descriptor, diff, &mut &bytes[..1], &()).is_err());
+    let error = ingest.layer(descriptor, diff, &mut &bytes[have..], &()).unwrap_err();
+    assert!(error.to_string().contains("try again"), "{error}");
+    let have = usize::try_from(ingest.received(&descriptor.digest)).unwrap();
+    assert_eq!(have, 1);
     ingest.layer(descriptor, diff, &mut &bytes[have..], &()).unwrap();
     assert_eq!(ingest.received(&descriptor.digest), 0);
 }
