@@ -1,1 +1,52 @@
-//! Container lifecycle, exec, events, restart
+//! The engine: containers from creation to removal, their processes, images and volumes. It knows no HTTP.
+//!
+//! Every operation on one container runs alone; operations on different containers run side by side. An intent is
+//! recorded before its effect: the store holds what is wanted, a file of each container below the exec root what is so
+//! now, and the container's monitor what is so in the kernel. [`Engine::restore`] makes the three agree.
+
+mod attach;
+mod config;
+mod container;
+mod create;
+mod engine;
+mod error;
+mod events;
+mod exec;
+mod exit;
+mod failpoint;
+mod identity;
+mod images;
+mod index;
+mod info;
+mod launch;
+mod list;
+mod lifecycle;
+mod logs;
+mod mounts;
+mod plan;
+mod pool;
+mod record;
+mod restore;
+pub mod spec;
+pub mod state;
+mod system;
+mod volumes;
+mod wait;
+
+pub use attach::{AttachOptions, AttachStream};
+pub use config::{EngineConfig, Runtime};
+pub use create::Created;
+pub use engine::{Engine, Parts};
+pub use error::Error;
+pub use events::{Event, EventKind, EventStream};
+pub use exec::{ExecSpec, ExecView};
+pub use failpoint::NAMES as FAILPOINTS;
+pub use images::{Credentials, ImageView, Progress, ProgressDetail, PullRequest};
+pub use info::Info;
+pub use lifecycle::RemoveOptions;
+pub use list::{ContainerView, ListOptions};
+pub use logs::{LogOptions, LogStream};
+pub use record::{ContainerRecord, MountPoint};
+pub use system::{NetworkView, Processes};
+pub use volumes::VolumeView;
+pub use wait::{Wait, WaitCondition, Waited};

@@ -147,12 +147,13 @@ impl Shim {
         }
     }
 
-    /// Starts the container. `listeners` are the sockets of its published ports, in the order of the request.
+    /// Starts the container. `sockets` are those of its published ports, then those of the streams attached, in the
+    /// order of the request.
     ///
     /// # Errors
     /// What the shim reports; the sandbox is gone then, and the shim with it.
-    pub fn start(&self, request: StartRequest, listeners: &[BorrowedFd<'_>]) -> Result<Started, Error> {
-        match self.call(&Request::Start(Box::new(request)), listeners)?.0 {
+    pub fn start(&self, request: StartRequest, sockets: &[BorrowedFd<'_>]) -> Result<Started, Error> {
+        match self.call(&Request::Start(Box::new(request)), sockets)?.0 {
             Response::Started { pid, start_time, at, warnings } => {
                 Ok(Started { pid, start_time, at, warnings })
             }
@@ -160,26 +161,28 @@ impl Shim {
         }
     }
 
-    /// Runs a process beside the first; its id on the host, and its streams if they were asked for.
+    /// Runs a process beside the first, with `socket` attached if the request says so; its id on the host.
     ///
     /// # Errors
     /// What the shim reports.
-    pub fn exec(&self, request: ExecRequest) -> Result<(i32, Option<OwnedFd>), Error> {
-        match self.call(&Request::Exec(Box::new(request)), &[])? {
-            (Response::Running { pid }, fds) => Ok((pid, fds.into_iter().next())),
-            other => Err(unexpected(other.0)),
+    pub fn exec(&self, request: ExecRequest, socket: Option<BorrowedFd<'_>>) -> Result<i32, Error> {
+        let fds: Vec<BorrowedFd<'_>> = socket.into_iter().collect();
+        match self.call(&Request::Exec(Box::new(request)), &fds)?.0 {
+            Response::Running { pid } => Ok(pid),
+            other => Err(unexpected(other)),
         }
     }
 
-    /// Connects streams: a stream socket, framed as docker's multiplexed stream without a terminal and raw with one.
-    /// Shutting it down for writing ends standard input; its end means that the process is gone and its output drained.
+    /// Connects streams to `socket`, a stream socket: framed as docker's multiplexed stream without a terminal and raw
+    /// with one. Shutting its other end down for writing ends standard input; its end means that the process is gone
+    /// and its output drained.
     ///
     /// # Errors
     /// What the shim reports.
-    pub fn attach(&self, request: AttachRequest) -> Result<OwnedFd, Error> {
-        match self.call(&Request::Attach(request), &[])? {
-            (Response::Done, mut fds) if !fds.is_empty() => Ok(fds.remove(0)),
-            other => Err(unexpected(other.0)),
+    pub fn attach(&self, request: AttachRequest, socket: BorrowedFd<'_>) -> Result<(), Error> {
+        match self.call(&Request::Attach(request), &[socket])?.0 {
+            Response::Done => Ok(()),
+            other => Err(unexpected(other)),
         }
     }
 

@@ -59,6 +59,8 @@ pub struct StartRequest {
     pub runtime: RuntimeChoice,
     /// Published ports; their sockets come beside, in this order.
     pub forwards: Vec<Forward>,
+    /// Streams attached from the beginning; their sockets come behind those of the ports.
+    pub attached: Vec<AttachRequest>,
     /// Bundle directory of the container; the exit record goes there too.
     pub dir: PathBuf,
 }
@@ -74,7 +76,7 @@ pub struct ExecRequest {
     pub filter: Option<Vec<u8>>,
     /// Whether standard input stays open.
     pub open_stdin: bool,
-    /// Streams attached from the beginning, so that nothing is lost.
+    /// Streams attached from the beginning, so that nothing is lost; the socket comes beside.
     pub attach: Option<AttachRequest>,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O beyond asking the kernel for random bytes, and nothing here is a wire type.
 
+pub mod capability;
 pub mod filter;
 pub mod id;
 pub mod kind;

@@ -69,8 +69,11 @@ impl Monitor {
         match request {
             Request::Prepare { spec, cgroup } => self.prepare(&spec, &cgroup),
             Request::Start(request) => self.start(*request, fds),
-            Request::Exec(request) => self.exec(*request),
-            Request::Attach(request) => self.attach(request).map(|fd| (Response::Done, Some(fd))),
+            Request::Exec(request) => self.exec(*request, fds),
+            Request::Attach(request) => {
+                self.attach(request, fds)?;
+                done
+            }
             Request::Signal { exec, signal } => {
                 self.task(exec.as_ref())?.signal(signal)?;
                 done
@@ -138,7 +141,7 @@ impl Monitor {
         Ok((Response::Prepared { pid }, Some(netns)))
     }
 
-    fn start(&mut self, request: StartRequest, listeners: Vec<OwnedFd>) -> Answer {
+    fn start(&mut self, request: StartRequest, mut listeners: Vec<OwnedFd>) -> Answer {
         if let RuntimeChoice::Foreign { path, .. } = &request.runtime {
             let message = format!(
                 "runtime {}: other runtimes are not supported by this version of Proa",
@@ -146,9 +149,12 @@ impl Monitor {
             );
             return Err(Failure::new(ErrorKind::NotImplemented, message));
         }
-        if listeners.len() != request.forwards.len() {
-            return Err(Failure::new(ErrorKind::InvalidArgument, "a listening socket is missing"));
+        if listeners.len() != request.forwards.len() + request.attached.len() {
+            return Err(Failure::new(ErrorKind::InvalidArgument, "a socket is missing"));
         }
+        let sockets = listeners.split_off(request.forwards.len());
+        let clients =
+            sockets.into_iter().zip(request.attached).map(|(socket, wants)| Client::new(socket, wants));
         let State::Parked(sandbox) = std::mem::replace(&mut self.state, State::Gone) else {
             return Err(Failure::new(ErrorKind::Conflict, "there is no sandbox to start"));
         };
@@ -174,9 +180,7 @@ impl Monitor {
         let (pid, start_time) = (container.pid(), container.start_time());
         let warnings = container.warnings().to_vec();
         let mut task = Task::new(None, pidfd, streams, request.stdin_once);
-        for client in self.waiting.drain(..) {
-            task.attach(client);
-        }
+        clients.for_each(|client| task.attach(client));
         self.tasks.insert(INIT, task);
         self.oom = container.oom_watch().ok();
         self.log = Some(log);
@@ -189,7 +193,7 @@ impl Monitor {
         Ok((Response::Started { pid, start_time, at, warnings }, None))
     }
 
-    fn exec(&mut self, request: ExecRequest) -> Answer {
+    fn exec(&mut self, request: ExecRequest, sockets: Vec<OwnedFd>) -> Answer {
         let container = self.container()?;
         if self.facts.exit.is_some() {
             return Err(Failure::new(ErrorKind::Conflict, "the container is not running"));
@@ -205,33 +209,25 @@ impl Monitor {
             take_terminal(&mut streams, exec.terminal)?;
         }
         let mut task = Task::new(Some(request.id), exec.pidfd, streams, true);
-        let mut ours = None;
-        if let Some(wants) = request.attach {
-            let (theirs, socket) = pair(SocketType::STREAM)?;
+        if let (Some(wants), Some(socket)) = (request.attach, sockets.into_iter().next()) {
             task.attach(Client::new(socket, wants));
-            ours = Some(theirs);
         }
         self.tasks.insert(self.next_task, task);
         self.next_task += 1;
-        Ok((Response::Running { pid: exec.pid }, ours))
+        Ok((Response::Running { pid: exec.pid }, None))
     }
 
-    fn attach(&mut self, wants: AttachRequest) -> Result<OwnedFd, Failure> {
-        let (theirs, ours) = pair(SocketType::STREAM)?;
-        let exec = wants.exec.clone();
-        let client = Client::new(ours, wants);
-        if exec.is_none() && matches!(self.state, State::Empty | State::Parked(_)) {
-            self.waiting.push(client);
-            return Ok(theirs);
-        }
-        let found = self.tasks.values_mut().find(|task| task.exec == exec);
+    fn attach(&mut self, wants: AttachRequest, sockets: Vec<OwnedFd>) -> Result<(), Failure> {
+        let missing = || Failure::new(ErrorKind::InvalidArgument, "a socket is missing");
+        let socket = sockets.into_iter().next().ok_or_else(missing)?;
+        let found = self.tasks.values_mut().find(|task| task.exec == wants.exec);
         match found {
-            Some(task) => task.attach(client),
+            Some(task) => task.attach(Client::new(socket, wants)),
             // An ended process has nothing more to say: the stream ends at once.
-            None if exec.is_none() && self.facts.exit.is_some() => drop(client),
+            None if wants.exec.is_none() && self.facts.exit.is_some() => drop(socket),
             None => return Err(Failure::new(ErrorKind::Conflict, "the process is not running")),
         }
-        Ok(theirs)
+        Ok(())
     }
 
     fn subscribe(&mut self) -> Answer {

@@ -55,8 +55,6 @@ struct Monitor {
     state: State,
     tasks: BTreeMap<u64, Task>,
     next_task: u64,
-    /// Clients that attached before the start.
-    waiting: Vec<task::Client>,
     log: Option<Box<dyn LogWriter>>,
     oom: Option<OomWatch>,
     ooms_told: u64,
@@ -105,7 +103,6 @@ impl Monitor {
             state: State::Empty,
             tasks: BTreeMap::new(),
             next_task: INIT + 1,
-            waiting: Vec::new(),
             log: None,
             oom: None,
             ooms_told: 0,

@@ -116,12 +116,7 @@ pub(super) struct Streams {
 }
 
 impl Task {
-    pub(super) fn new(
-        exec: Option<ExecId>,
-        pidfd: OwnedFd,
-        streams: Streams,
-        stdin_once: bool,
-    ) -> Self {
+    pub(super) fn new(exec: Option<ExecId>, pidfd: OwnedFd, streams: Streams, stdin_once: bool) -> Self {
         for fd in [&streams.stdin, &streams.stdout, &streams.stderr].into_iter().flatten() {
             let _ = rustix::io::ioctl_fionbio(fd, true);
         }

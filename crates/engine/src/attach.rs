@@ -1,0 +1,79 @@
+//! Streams of clients: connected to the monitor directly, so that this process only passes bytes on.
+
+use crate::engine::blocking;
+use crate::state::State;
+use crate::{Engine, Error};
+use proa_shim::AttachRequest;
+use proa_types::ExecId;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
+use tokio::net::UnixStream;
+
+/// Which streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AttachOptions {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+}
+
+/// Connected streams.
+pub struct AttachStream {
+    /// Framed as docker's multiplexed stream without a terminal, raw with one. Shutting it down for writing ends
+    /// standard input.
+    pub stream: UnixStream,
+    /// Whether it is raw.
+    pub tty: bool,
+}
+
+/// Two ends: ours for tokio, and the monitor's.
+pub(crate) fn pair() -> Result<(UnixStream, OwnedFd), Error> {
+    let made = || -> std::io::Result<_> {
+        let (ours, theirs) = StdStream::pair()?;
+        ours.set_nonblocking(true)?;
+        Ok((UnixStream::from_std(ours)?, OwnedFd::from(theirs)))
+    };
+    made().map_err(Error::io("attach"))
+}
+
+impl AttachOptions {
+    pub(crate) fn request(self, exec: Option<ExecId>) -> AttachRequest {
+        AttachRequest { exec, stdin: self.stdin, stdout: self.stdout, stderr: self.stderr }
+    }
+}
+
+impl Engine {
+    /// Connects to a container's streams. One that has not been started yet is waited for.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`]; [`Error::Conflict`] for a paused container.
+    pub async fn attach(self: &Arc<Self>, container: &str, options: AttachOptions) -> Result<AttachStream, Error> {
+        let container = self.find(container)?;
+        let tty = container.with(|record| record.spec.tty);
+        let (stream, socket) = pair()?;
+        let request = options.request(None);
+        if matches!(container.state(), State::Paused(_)) {
+            return Err(Error::Conflict(format!("container {} is paused, unpause the container before attach", container.id)));
+        }
+        match container.live() {
+            Some(live) => blocking(move || Ok(live.shim.attach(request, socket.as_fd())?)).await?,
+            None => container.attach_early(request, socket),
+        }
+        self.tell(&container, "attach", &[]);
+        Ok(AttachStream { stream, tty })
+    }
+
+    /// Changes the size of a container's terminal.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it does not run.
+    pub async fn resize(&self, container: &str, rows: u16, columns: u16) -> Result<(), Error> {
+        let live = self.find(container)?.running()?;
+        let size = proa_shim::TerminalSize { rows, columns };
+        blocking(move || Ok(live.shim.resize(None, size)?)).await
+    }
+}

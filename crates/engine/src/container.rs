@@ -1,0 +1,113 @@
+//! A container in memory: its record, its monitor while it runs, and those who wait for it.
+
+use crate::Error;
+use crate::record::ContainerRecord;
+use crate::state::{State, Transition};
+use proa_shim::{AttachRequest, Shim};
+use proa_types::{ContainerId, SandboxId};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// A container.
+pub(crate) struct Container {
+    pub(crate) id: ContainerId,
+    record: Mutex<ContainerRecord>,
+    /// Held over each operation that changes it.
+    pub(crate) operation: tokio::sync::Mutex<()>,
+    live: Mutex<Option<Arc<Live>>>,
+    /// Streams of clients that attached before the start.
+    early: Mutex<Vec<(AttachRequest, OwnedFd)>>,
+    /// What those who wait are told.
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+/// What those who wait for a container look at.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// How many runs have ended, and how the last one did.
+    pub(crate) ends: u64,
+    pub(crate) code: i32,
+    pub(crate) error: String,
+    /// Whether it runs now.
+    pub(crate) running: bool,
+    /// Whether it is removed.
+    pub(crate) removed: bool,
+}
+
+/// What holds a running container.
+pub(crate) struct Live {
+    pub(crate) shim: Shim,
+    pub(crate) sandbox: SandboxId,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Container {
+    pub(crate) fn new(record: ContainerRecord) -> Arc<Self> {
+        let running = record.state.run().is_some();
+        Arc::new(Self {
+            id: record.id.clone(),
+            record: Mutex::new(record),
+            operation: tokio::sync::Mutex::new(()),
+            live: Mutex::new(None),
+            early: Mutex::default(),
+            progress: watch::channel(Progress { running, ..Progress::default() }).0,
+        })
+    }
+
+    /// A copy of the record.
+    pub(crate) fn record(&self) -> ContainerRecord {
+        lock(&self.record).clone()
+    }
+
+    /// Looks at the record without copying it.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&ContainerRecord) -> T) -> T {
+        look(&lock(&self.record))
+    }
+
+    /// Changes the record.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut ContainerRecord) -> T) -> T {
+        change(&mut lock(&self.record))
+    }
+
+    pub(crate) fn state(&self) -> State {
+        lock(&self.record).state.clone()
+    }
+
+    /// Applies a transition.
+    pub(crate) fn apply(&self, transition: Transition) -> Result<(), Error> {
+        self.change(|record| match record.state.apply(transition) {
+            Ok(state) => {
+                record.state = state;
+                Ok(())
+            }
+            Err(impossible) => Err(Error::Conflict(format!("Container {} {impossible}", record.id))),
+        })
+    }
+
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        lock(&self.live).clone()
+    }
+
+    pub(crate) fn set_live(&self, live: Option<Arc<Live>>) -> Option<Arc<Live>> {
+        std::mem::replace(&mut *lock(&self.live), live)
+    }
+
+    /// The monitor of a running container.
+    pub(crate) fn running(&self) -> Result<Arc<Live>, Error> {
+        let runs = self.with(|record| record.state.run().is_some());
+        let live = self.live().filter(|_| runs);
+        live.ok_or_else(|| Error::Conflict(format!("Container {} is not running", self.id)))
+    }
+
+    pub(crate) fn attach_early(&self, request: AttachRequest, socket: OwnedFd) {
+        lock(&self.early).push((request, socket));
+    }
+
+    pub(crate) fn take_early(&self) -> Vec<(AttachRequest, OwnedFd)> {
+        std::mem::take(&mut *lock(&self.early))
+    }
+}

@@ -1,0 +1,177 @@
+//! The engine itself: what it holds, and how its parts are reached.
+
+use crate::config::EngineConfig;
+use crate::container::Container;
+use crate::events::Events;
+use crate::exec::Execs;
+use crate::index::Index;
+use crate::pool::Pool;
+use crate::record::{CONTAINERS, ContainerRecord};
+use crate::{Error, failpoint};
+use proa_distribution::Registry;
+use proa_image::ImageStore;
+use proa_network::Bridge;
+use proa_runtime::seccomp::{self, Conditions};
+use proa_shim::Spawner;
+use proa_state::{Durability, Store};
+use proa_volume::Volumes;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// What the engine is composed of.
+pub struct Parts {
+    /// The state store.
+    pub store: Arc<Store>,
+    /// Images.
+    pub images: Arc<ImageStore>,
+    /// Volumes.
+    pub volumes: Arc<Volumes>,
+    /// The default network; none with `--bridge none`.
+    pub bridge: Option<Arc<Bridge>>,
+    /// Starts monitors.
+    pub spawner: Arc<Spawner>,
+    /// Registries.
+    pub registry: Arc<Registry>,
+}
+
+/// The engine.
+pub struct Engine {
+    pub(crate) config: RwLock<Arc<EngineConfig>>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) images: Arc<ImageStore>,
+    pub(crate) volumes: Arc<Volumes>,
+    pub(crate) bridge: Option<Arc<Bridge>>,
+    pub(crate) spawner: Arc<Spawner>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) index: RwLock<Index>,
+    pub(crate) execs: Execs,
+    pub(crate) events: Events,
+    pub(crate) pool: Pool,
+    /// Compiled filters by what they depend on.
+    filters: Mutex<HashMap<String, Vec<u8>>>,
+    pub(crate) cgroup_v1: bool,
+    pub(crate) bounding: u64,
+    pub(crate) id: String,
+}
+
+impl Engine {
+    /// Composes the engine. Call [`Engine::restore`] before it is used.
+    ///
+    /// # Errors
+    /// When a directory cannot be made or the store cannot be read.
+    pub fn open(config: EngineConfig, parts: Parts) -> Result<Arc<Self>, Error> {
+        for dir in [config.data_root.join("containers"), config.exec_root.join("containers")] {
+            std::fs::create_dir_all(&dir).map_err(Error::io(dir.display().to_string()))?;
+        }
+        let id = crate::system::engine_id(&parts.store)?;
+        let prepared = config.prepared;
+        Ok(Arc::new(Self {
+            config: RwLock::new(Arc::new(config)),
+            store: parts.store,
+            images: parts.images,
+            volumes: parts.volumes,
+            bridge: parts.bridge,
+            spawner: parts.spawner,
+            registry: parts.registry,
+            index: RwLock::default(),
+            execs: Execs::default(),
+            events: Events::default(),
+            pool: Pool::new(prepared),
+            filters: Mutex::default(),
+            cgroup_v1: std::path::Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists(),
+            bounding: crate::system::bounding(),
+            id,
+        }))
+    }
+
+    /// The configuration now.
+    pub fn config(&self) -> Arc<EngineConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the configuration, as a reload does.
+    pub fn reload(&self, config: EngineConfig) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    /// Images.
+    pub fn images(&self) -> &Arc<ImageStore> {
+        &self.images
+    }
+
+    pub(crate) fn find(&self, text: &str) -> Result<Arc<Container>, Error> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).find(text)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Container>> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).all()
+    }
+
+    /// Directory of a container's files.
+    pub(crate) fn container_dir(&self, container: &Container) -> PathBuf {
+        self.config().data_root.join("containers").join(container.id.as_str())
+    }
+
+    /// The file of what is so now.
+    pub(crate) fn run_file(&self, id: &str) -> PathBuf {
+        self.config().exec_root.join("containers").join(format!("{id}.json"))
+    }
+
+    /// Notes where a container stands: a file that survives this process, and the store with its next commit.
+    pub(crate) fn note(&self, container: &Container) -> Result<(), Error> {
+        let record = container.record();
+        self.write_run_file(&record)?;
+        self.store.update(Durability::Eventual, |update| Ok::<_, Error>(update.put(&CONTAINERS, record.id.as_str(), &record)?))
+    }
+
+    pub(crate) fn write_run_file(&self, record: &ContainerRecord) -> Result<(), Error> {
+        let path = self.run_file(record.id.as_str());
+        let new = path.with_extension("new");
+        let bytes = serde_json::to_vec(record).map_err(|e| Error::Internal(e.to_string()))?;
+        std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, &path)).map_err(Error::io(path.display().to_string()))
+    }
+
+    /// The compiled filter of a container, or none if it is unconfined.
+    pub(crate) fn filter(&self, security: &crate::plan::Security) -> Result<Option<Vec<u8>>, Error> {
+        use crate::plan::Filter;
+        let profile = match &security.filter {
+            Filter::Unconfined => return Ok(None),
+            Filter::Custom(json) => Some(json.clone()),
+            Filter::Default => self.config().seccomp_profile.clone(),
+        };
+        if profile.as_deref() == Some("unconfined") {
+            return Ok(None);
+        }
+        let key = format!("{}\n{}", security.names().join(","), profile.as_deref().unwrap_or_default());
+        let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = filters.get(&key) {
+            return Ok(Some(program.clone()));
+        }
+        let bad = |e: seccomp::Error| Error::Invalid(format!("seccomp profile: {e}"));
+        let conditions = Conditions::host(security.names());
+        let document = match &profile {
+            Some(json) => seccomp::parse_profile(json.as_bytes(), &conditions).map_err(bad)?,
+            None => seccomp::default_profile(&conditions).map_err(bad)?,
+        };
+        let program = seccomp::compile(&document).map_err(bad)?.to_bytes();
+        // A handful of combinations is in use; a stream of odd ones must not fill memory.
+        if filters.len() >= 64 {
+            filters.clear();
+        }
+        filters.insert(key, program.clone());
+        Ok(Some(program))
+    }
+}
+
+/// Runs work that waits for the kernel where it does not hold other work up.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Internal(format!("a worker failed: {error}"))),
+    }
+}
+
+pub(crate) use failpoint::passage;

@@ -1,0 +1,217 @@
+//! From what was asked to the OCI document: pure functions of the request, the image and facts about the host.
+//!
+//! Nothing here touches the host; what must be looked up (user tables, device numbers) comes in as [`Facts`].
+
+mod devices;
+mod process;
+mod resources;
+mod security;
+
+pub(crate) use devices::{DeviceFacts, device_facts};
+pub(crate) use process::{Identity, command, environment, exec};
+pub(crate) use security::{Security, security};
+
+use crate::Error;
+use crate::record::{ContainerRecord, MountPoint};
+use crate::spec::other_container;
+use proa_oci::image::ExecConfig;
+use proa_oci::runtime::{Linux, Mount, Namespace, Root, Spec};
+use std::path::PathBuf;
+
+/// What a plan needs to know besides the record.
+pub(crate) struct Facts<'a> {
+    /// The image's own wishes.
+    pub(crate) image: &'a ExecConfig,
+    /// Who the program runs as.
+    pub(crate) identity: Identity,
+    /// Devices that were found.
+    pub(crate) devices: &'a DeviceFacts,
+    /// Namespaces of other containers: kind and path.
+    pub(crate) joined: Vec<(&'static str, PathBuf)>,
+    /// Directory of the files `hosts`, `hostname`, `resolv.conf`.
+    pub(crate) files: PathBuf,
+    /// Whether the host's cgroups are v1, whose namespace docker shares by default.
+    pub(crate) cgroup_v1: bool,
+    /// Limits of containers that name none.
+    pub(crate) default_ulimits: &'a [crate::spec::Ulimit],
+    /// Capabilities that the engine may hand on, as a mask.
+    pub(crate) bounding: u64,
+}
+
+/// The OCI document of a container.
+pub(crate) fn plan(record: &ContainerRecord, facts: &Facts<'_>) -> Result<Spec, Error> {
+    let host = &record.spec.host;
+    let security = security(record, facts.bounding)?;
+    let mut spec = Spec {
+        oci_version: "1.2.0".into(),
+        process: Some(process::process(record, facts, &security)?),
+        root: Some(Root { path: "rootfs".into(), readonly: host.readonly_rootfs }),
+        hostname: if host.uts_mode == "host" { String::new() } else { hostname(record) },
+        domainname: record.spec.domainname.clone(),
+        annotations: host.annotations.clone(),
+        ..Spec::default()
+    };
+    spec.mounts = kernel_mounts(record);
+    spec.mounts.extend(file_mounts(record, facts));
+    spec.mounts.extend(record.mounts.iter().map(user_mount));
+    let mut resources = resources::resources(&host.resources, &facts.devices.numbers);
+    resources.devices = devices::rules(record, facts.devices)?;
+    spec.linux = Linux {
+        namespaces: namespaces(record, facts),
+        resources: Some(resources),
+        devices: facts.devices.nodes.clone(),
+        sysctl: sysctls(record)?,
+        masked_paths: security.masked,
+        readonly_paths: security.readonly,
+        rootfs_propagation: propagation(record),
+        ..Linux::default()
+    };
+    Ok(spec)
+}
+
+/// The container's host name.
+pub(crate) fn hostname(record: &ContainerRecord) -> String {
+    match record.spec.hostname.as_str() {
+        "" => record.id.short().to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
+    Mount {
+        destination: destination.into(),
+        kind: kind.into(),
+        source: source.into(),
+        options: options.iter().map(|&option| option.to_owned()).collect(),
+        ..Mount::default()
+    }
+}
+
+/// Docker's default mounts (security reference D2).
+fn kernel_mounts(record: &ContainerRecord) -> Vec<Mount> {
+    let host = &record.spec.host;
+    let access = if host.privileged { "rw" } else { "ro" };
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", access]),
+    ];
+    if host.ipc_mode == "host" {
+        mounts.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]));
+        mounts.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]));
+        return mounts;
+    }
+    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    if host.ipc_mode != "none" && other_container(&host.ipc_mode).is_none() {
+        let size = format!("size={}k", host.shm_size.div_ceil(1024));
+        mounts.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
+    }
+    mounts
+}
+
+/// `hosts`, `hostname` and `resolv.conf`, unless something else is mounted there.
+fn file_mounts(record: &ContainerRecord, facts: &Facts<'_>) -> Vec<Mount> {
+    let taken = |at: &str| record.mounts.iter().any(|mount| mount.destination == PathBuf::from(at));
+    let names = ["resolv.conf", "hostname", "hosts"];
+    let wanted = names.into_iter().filter(|name| !taken(&format!("/etc/{name}")));
+    let access = if record.spec.host.readonly_rootfs { "ro" } else { "rw" };
+    wanted
+        .map(|name| {
+            let source = facts.files.join(name);
+            mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), &["rbind", "rprivate", access])
+        })
+        .collect()
+}
+
+fn user_mount(point: &MountPoint) -> Mount {
+    if point.kind == "tmpfs" {
+        return Mount {
+            destination: point.destination.clone(),
+            kind: "tmpfs".into(),
+            source: "tmpfs".into(),
+            options: point.options.clone(),
+            ..Mount::default()
+        };
+    }
+    let recursion = if point.non_recursive { "bind" } else { "rbind" };
+    let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
+    let access = if point.writable { "rw" } else { "ro" };
+    let mut options = vec![recursion.to_owned(), propagation.to_owned(), access.to_owned()];
+    if !point.writable && !point.non_recursive {
+        // Docker makes mounts below a read-only bind read-only too.
+        options.push("rro".into());
+    }
+    Mount {
+        destination: point.destination.clone(),
+        kind: "bind".into(),
+        source: point.source.clone(),
+        options,
+        ..Mount::default()
+    }
+}
+
+/// A bind that propagates needs a root that does.
+fn propagation(record: &ContainerRecord) -> String {
+    let has = |word: &str| record.mounts.iter().any(|mount| mount.propagation.contains(word));
+    if has("shared") {
+        "rshared".into()
+    } else if has("slave") {
+        "rslave".into()
+    } else {
+        String::new()
+    }
+}
+
+fn namespaces(record: &ContainerRecord, facts: &Facts<'_>) -> Vec<Namespace> {
+    let host = &record.spec.host;
+    let cgroup = match host.cgroupns_mode.as_str() {
+        "host" => "host",
+        "private" => "",
+        _ if facts.cgroup_v1 || host.privileged => "host",
+        _ => "",
+    };
+    let wanted = [
+        ("mount", ""),
+        ("network", host.network_mode.as_str()),
+        ("uts", host.uts_mode.as_str()),
+        ("pid", host.pid_mode.as_str()),
+        ("ipc", host.ipc_mode.as_str()),
+        ("cgroup", cgroup),
+    ];
+    let made = wanted.into_iter().filter(|(_, mode)| *mode != "host");
+    made.map(|(kind, _)| Namespace {
+        kind: kind.into(),
+        path: facts.joined.iter().find(|(joined, _)| *joined == kind).map(|(_, path)| path.clone()),
+    })
+    .collect()
+}
+
+/// Parameters of the container's own namespaces; docker lets everyone ping and bind low ports in a network of its own.
+fn sysctls(record: &ContainerRecord) -> Result<std::collections::BTreeMap<String, String>, Error> {
+    let host = &record.spec.host;
+    let own_network = host.network_mode != "host" && other_container(&host.network_mode).is_none();
+    let own_ipc = host.ipc_mode != "host" && other_container(&host.ipc_mode).is_none();
+    for name in host.sysctls.keys() {
+        let ipc = ["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
+            "kernel.shmmni", "kernel.shm_rmid_forced"];
+        let allowed = match name.as_str() {
+            name if name.starts_with("net.") => own_network,
+            name if name.starts_with("fs.mqueue.") || ipc.contains(&name) => own_ipc,
+            "kernel.domainname" | "kernel.hostname" => host.uts_mode != "host",
+            _ => false,
+        };
+        if !allowed {
+            return Err(Error::Invalid(format!(
+                "sysctl {name:?} is not in a separate kernel namespace: it would change the whole host"
+            )));
+        }
+    }
+    let mut all = host.sysctls.clone();
+    if own_network && !record.spec.host.privileged {
+        all.entry("net.ipv4.ping_group_range".into()).or_insert_with(|| "0 2147483647".into());
+        all.entry("net.ipv4.ip_unprivileged_port_start".into()).or_insert_with(|| "0".into());
+    }
+    Ok(all)
+}
