@@ -51,13 +51,20 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NoSuchContainer`]; [`Error::Conflict`] for a paused container.
-    pub async fn attach(self: &Arc<Self>, container: &str, options: AttachOptions) -> Result<AttachStream, Error> {
+    pub async fn attach(
+        self: &Arc<Self>,
+        container: &str,
+        options: AttachOptions,
+    ) -> Result<AttachStream, Error> {
         let container = self.find(container)?;
         let tty = container.with(|record| record.spec.tty);
         let (stream, socket) = pair()?;
         let request = options.request(None);
         if matches!(container.state(), State::Paused(_)) {
-            return Err(Error::Conflict(format!("container {} is paused, unpause the container before attach", container.id)));
+            return Err(Error::Conflict(format!(
+                "container {} is paused, unpause the container before attach",
+                container.id
+            )));
         }
         match container.live() {
             Some(live) => blocking(move || Ok(live.shim.attach(request, socket.as_fd())?)).await?,

@@ -122,14 +122,18 @@ impl Engine {
     pub(crate) fn note(&self, container: &Container) -> Result<(), Error> {
         let record = container.record();
         self.write_run_file(&record)?;
-        self.store.update(Durability::Eventual, |update| Ok::<_, Error>(update.put(&CONTAINERS, record.id.as_str(), &record)?))
+        self.store.update(Durability::Eventual, |update| {
+            Ok::<_, Error>(update.put(&CONTAINERS, record.id.as_str(), &record)?)
+        })
     }
 
     pub(crate) fn write_run_file(&self, record: &ContainerRecord) -> Result<(), Error> {
         let path = self.run_file(record.id.as_str());
         let new = path.with_extension("new");
         let bytes = serde_json::to_vec(record).map_err(|e| Error::Internal(e.to_string()))?;
-        std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, &path)).map_err(Error::io(path.display().to_string()))
+        std::fs::write(&new, bytes)
+            .and_then(|()| std::fs::rename(&new, &path))
+            .map_err(Error::io(path.display().to_string()))
     }
 
     /// The compiled filter of a container, or none if it is unconfined.

@@ -110,7 +110,9 @@ impl EventStream {
         loop {
             match self.receiver.recv().await {
                 Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(missed)) => tracing::warn!(missed, "a listener to events is too slow"),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "a listener to events is too slow")
+                }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
@@ -124,7 +126,12 @@ impl crate::Engine {
     }
 
     /// Tells what happened to a container.
-    pub(crate) fn tell(&self, container: &crate::container::Container, action: &str, more: &[(&str, String)]) {
+    pub(crate) fn tell(
+        &self,
+        container: &crate::container::Container,
+        action: &str,
+        more: &[(&str, String)],
+    ) {
         let mut attributes: BTreeMap<String, String> = container.with(|record| {
             let mut all = record.spec.labels.clone();
             all.insert("image".into(), record.spec.image.clone());

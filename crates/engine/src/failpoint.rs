@@ -6,9 +6,26 @@ use std::sync::OnceLock;
 
 /// All places.
 pub const NAMES: &[&str] = &[
-    "create.snapshot", "create.record", "start.begin", "start.sandbox", "start.network", "start.publish", "start.shim",
-    "start.record", "exec.begin", "exec.started", "exit.seen", "exit.record", "stop.signal", "remove.begin",
-    "remove.record", "remove.release", "restore.begin", "restore.adopted", "volume.remove", "image.untag",
+    "create.snapshot",
+    "create.record",
+    "start.begin",
+    "start.sandbox",
+    "start.network",
+    "start.publish",
+    "start.shim",
+    "start.record",
+    "exec.begin",
+    "exec.started",
+    "exit.seen",
+    "exit.record",
+    "stop.signal",
+    "remove.begin",
+    "remove.record",
+    "remove.release",
+    "restore.begin",
+    "restore.adopted",
+    "volume.remove",
+    "image.untag",
 ];
 
 static CHOSEN: OnceLock<Option<String>> = OnceLock::new();

@@ -30,7 +30,9 @@ impl Tables {
 
     /// The lines of a table; none if there is no such file, or it is no regular file.
     fn lines(&self, name: &str) -> Vec<Vec<String>> {
-        let Some(file) = self.roots.iter().find_map(|root| open(root, name)).flatten() else { return Vec::new() };
+        let Some(file) = self.roots.iter().find_map(|root| open(root, name)).flatten() else {
+            return Vec::new();
+        };
         let mut reader = BufReader::new(std::fs::File::from(file).take(TABLE));
         let mut rows = Vec::new();
         let mut line = Vec::new();
@@ -47,7 +49,8 @@ impl Tables {
 
 /// A table in one layer: `None` looks further down, `Some(None)` ends the search (it is removed, or no file).
 fn open(root: &Path, name: &str) -> Option<Option<OwnedFd>> {
-    let dir = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let dir =
+        rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     match rustix::fs::openat2(&dir, name, flags, Mode::empty(), resolve) {
@@ -80,7 +83,9 @@ pub(crate) fn identity(tables: &Tables, user: &str, added: &[String]) -> Result<
         None => passwd.iter().find(|row| row.first().is_some_and(|n| n == name)),
     };
     let uid = wanted.or_else(|| row.and_then(uid_of).filter(|uid| *uid <= LARGEST));
-    let uid = uid.ok_or_else(|| Error::Invalid(format!("unable to find user {name}: no matching entries in passwd file")))?;
+    let uid = uid.ok_or_else(|| {
+        Error::Invalid(format!("unable to find user {name}: no matching entries in passwd file"))
+    })?;
     let own_gid = row.and_then(|row| row.get(3)).and_then(|text| text.parse().ok()).unwrap_or(0);
     let home = row.and_then(|row| row.get(5)).filter(|home| !home.is_empty()).cloned();
     let needs_groups = group.is_some() || !added.is_empty() || row.is_some();
@@ -107,11 +112,14 @@ fn gid_of(table: &[Vec<String>], group: &str) -> Result<u32, Error> {
     }
     let row = table.iter().find(|row| row.first().is_some_and(|name| name == group));
     let gid = row.and_then(|row| row.get(2)).and_then(|text| text.parse().ok()).filter(|gid| *gid <= LARGEST);
-    gid.ok_or_else(|| Error::Invalid(format!("Unable to find group {group}: no matching entries in group file")))
+    gid.ok_or_else(|| {
+        Error::Invalid(format!("Unable to find group {group}: no matching entries in group file"))
+    })
 }
 
 fn memberships(table: &[Vec<String>], login: &str) -> Vec<u32> {
-    let member = |row: &&Vec<String>| row.get(3).is_some_and(|list| list.split(',').any(|name| name == login));
+    let member =
+        |row: &&Vec<String>| row.get(3).is_some_and(|list| list.split(',').any(|name| name == login));
     table.iter().filter(member).filter_map(|row| row.get(2)?.parse().ok()).collect()
 }
 
@@ -123,9 +131,14 @@ mod tests {
 
     impl Root {
         fn new(name: &str) -> Self {
-            let dir = std::env::temp_dir().join(format!("proa-engine-identity-{}-{name}", std::process::id()));
+            let dir =
+                std::env::temp_dir().join(format!("proa-engine-identity-{}-{name}", std::process::id()));
             std::fs::create_dir_all(dir.join("etc")).unwrap();
-            std::fs::write(dir.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001:u:/home/u:\n2000:x:5:5::/five:\n").unwrap();
+            std::fs::write(
+                dir.join("etc/passwd"),
+                "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001:u:/home/u:\n2000:x:5:5::/five:\n",
+            )
+            .unwrap();
             std::fs::write(dir.join("etc/group"), "root:x:0:\nstaff:x:50:user,other\n").unwrap();
             Self(dir)
         }
@@ -159,7 +172,9 @@ mod tests {
         let root = Root::new("tricks");
         // A user named by a number is not that number.
         assert_eq!(root.identity("2000", &[]).unwrap().uid, 2000);
-        for bad in ["4294967295", "2147483648", "-1", "1000000000000", "nobody", "user:nogroup", "0:99999999999"] {
+        for bad in
+            ["4294967295", "2147483648", "-1", "1000000000000", "nobody", "user:nogroup", "0:99999999999"]
+        {
             assert!(root.identity(bad, &[]).is_err(), "{bad}");
         }
         std::fs::remove_file(root.0.join("etc/passwd")).unwrap();

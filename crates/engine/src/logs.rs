@@ -5,9 +5,8 @@ use crate::engine::blocking;
 use crate::{Engine, Error};
 use proa_logs::{LogConfig, LogDriver, ReadOptions, Reader, Record};
 use proa_types::Timestamp;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +28,8 @@ pub struct LogOptions {
 /// Records as they come.
 pub struct LogStream {
     reader: Option<Reader>,
-    watch: Option<AsyncFd<OwnedFd>>,
+    /// An inotify descriptor; only its readiness is used.
+    watch: Option<Receiver>,
     container: Arc<Container>,
     follow: bool,
     /// Whether the container came from a terminal, whose records are sent raw.
@@ -76,7 +76,7 @@ impl Engine {
         }
         let reader = blocking(move || Ok(Reader::open(&config, read)?)).await?;
         let watch = match reader.fd().map(|fd| fd.try_clone_to_owned()) {
-            Some(fd) => Some(fd.and_then(AsyncFd::new).map_err(Error::io("log"))?),
+            Some(fd) => Some(fd.and_then(Receiver::from_owned_fd_unchecked).map_err(Error::io("log"))?),
             None => None,
         };
         Ok(LogStream { reader: Some(reader), watch, container, follow: options.follow, tty })
@@ -114,10 +114,9 @@ impl LogStream {
             }
             match &self.watch {
                 Some(watch) => tokio::select! {
-                    ready = watch.readable() => {
-                        if let Ok(mut ready) = ready {
-                            ready.clear_ready();
-                        }
+                    _ = watch.readable() => {
+                        // Read here to clear tokio's readiness; the reader looks at the files themselves.
+                        let _ = watch.try_read(&mut [0; 4096]);
                     }
                     _ = progress.changed() => {}
                 },

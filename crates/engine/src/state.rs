@@ -108,7 +108,14 @@ impl State {
             (Self::Paused(run), T::Resume) => Ok(Self::Running(run.clone())),
             (Self::Running(run) | Self::Paused(run), T::End { code, at, oom_killed, restarting }) => {
                 let started_at = run.started_at;
-                Ok(Self::Exited(Exit { code, started_at, finished_at: at, oom_killed, error: String::new(), restarting }))
+                Ok(Self::Exited(Exit {
+                    code,
+                    started_at,
+                    finished_at: at,
+                    oom_killed,
+                    error: String::new(),
+                    restarting,
+                }))
             }
             (Self::Exited(exit), T::GiveUp) => Ok(Self::Exited(Exit { restarting: false, ..exit.clone() })),
             (Self::Created | Self::Exited(_) | Self::Removing, T::Remove) => Ok(Self::Removing),
@@ -120,8 +127,12 @@ impl State {
             (Self::Running(_), T::Resume) => Err(Impossible("is not paused")),
             (Self::Running(_) | Self::Paused(_), T::Remove) => Err(Impossible("is running")),
             (Self::Removing, _) => Err(Impossible("is marked for removal")),
-            (Self::Created | Self::Exited(_), T::Pause | T::Resume | T::End { .. }) => Err(Impossible("is not running")),
-            (Self::Created | Self::Running(_) | Self::Paused(_), T::GiveUp) => Err(Impossible("is not restarting")),
+            (Self::Created | Self::Exited(_), T::Pause | T::Resume | T::End { .. }) => {
+                Err(Impossible("is not running"))
+            }
+            (Self::Created | Self::Running(_) | Self::Paused(_), T::GiveUp) => {
+                Err(Impossible("is not restarting"))
+            }
         }
     }
 

@@ -65,7 +65,9 @@ impl Wait {
             WaitCondition::Removed => progress.removed,
         });
         match reached.await {
-            Ok(progress) if progress.ends > 0 => Waited { code: progress.code, error: progress.error.clone() },
+            Ok(progress) if progress.ends > 0 => {
+                Waited { code: progress.code, error: progress.error.clone() }
+            }
             _ => self.last,
         }
     }

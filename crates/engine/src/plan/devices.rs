@@ -38,7 +38,13 @@ pub(crate) fn device_facts(record: &ContainerRecord) -> Result<DeviceFacts, Erro
 }
 
 fn numbers(resources: &ResourceSpec) -> Result<Numbers, Error> {
-    let lists = [&resources.blkio_weight_device, &resources.read_bps, &resources.write_bps, &resources.read_iops, &resources.write_iops];
+    let lists = [
+        &resources.blkio_weight_device,
+        &resources.read_bps,
+        &resources.write_bps,
+        &resources.read_iops,
+        &resources.write_iops,
+    ];
     let mut numbers = Numbers::new();
     for device in lists.into_iter().flatten() {
         let meta = std::fs::metadata(&device.path).map_err(Error::io(device.path.clone()))?;
@@ -54,7 +60,10 @@ fn numbers(resources: &ResourceSpec) -> Result<Numbers, Error> {
 /// A device, or every device of a directory.
 fn add(path: &Path, target: &Path, access: &str, facts: &mut DeviceFacts) -> Result<(), Error> {
     let missing = |e: std::io::Error| {
-        Error::Invalid(format!("error gathering device information while adding custom device {:?}: {e}", path.display().to_string()))
+        Error::Invalid(format!(
+            "error gathering device information while adding custom device {:?}: {e}",
+            path.display().to_string()
+        ))
     };
     let meta = std::fs::metadata(path).map_err(missing)?;
     if meta.is_dir() {
@@ -93,8 +102,23 @@ fn push(meta: &std::fs::Metadata, target: &Path, access: &str, facts: &mut Devic
 
 /// Every device of the host, for a privileged container; what a container has of its own is left out.
 fn everything(dir: &Path, facts: &mut DeviceFacts, depth: u32) {
-    let own = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "ptmx", "tty", "null", "zero",
-        "full", "random", "urandom"];
+    let own = [
+        "pts",
+        "shm",
+        "fd",
+        "mqueue",
+        ".lxc",
+        ".lxd-mounts",
+        ".udev",
+        "console",
+        "ptmx",
+        "tty",
+        "null",
+        "zero",
+        "full",
+        "random",
+        "urandom",
+    ];
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         if depth == 0 && own.iter().any(|own| name == *own) {
@@ -148,11 +172,18 @@ fn parse_rule(text: &str) -> Result<DeviceRule, Error> {
         "*" => Ok(None),
         digits => digits.parse().map(Some).map_err(|_| bad()),
     };
-    let known = matches!(kind, "a" | "b" | "c") && !access.is_empty() && access.chars().all(|c| "rwm".contains(c));
+    let known =
+        matches!(kind, "a" | "b" | "c") && !access.is_empty() && access.chars().all(|c| "rwm".contains(c));
     if !known {
         return Err(bad());
     }
-    Ok(DeviceRule { allow: true, kind: kind.into(), major: number(major)?, minor: number(minor)?, access: access.into() })
+    Ok(DeviceRule {
+        allow: true,
+        kind: kind.into(),
+        major: number(major)?,
+        minor: number(minor)?,
+        access: access.into(),
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod security;
 
 pub(crate) use devices::{DeviceFacts, device_facts};
 pub(crate) use process::{Identity, command, environment, exec};
-pub(crate) use security::{Security, security};
+pub(crate) use security::{Filter, Security, security};
 
 use crate::Error;
 use crate::record::{ContainerRecord, MountPoint};
@@ -94,7 +94,12 @@ fn kernel_mounts(record: &ContainerRecord) -> Vec<Mount> {
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", access]),
     ];
@@ -194,8 +199,16 @@ fn sysctls(record: &ContainerRecord) -> Result<std::collections::BTreeMap<String
     let own_network = host.network_mode != "host" && other_container(&host.network_mode).is_none();
     let own_ipc = host.ipc_mode != "host" && other_container(&host.ipc_mode).is_none();
     for name in host.sysctls.keys() {
-        let ipc = ["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
-            "kernel.shmmni", "kernel.shm_rmid_forced"];
+        let ipc = [
+            "kernel.msgmax",
+            "kernel.msgmnb",
+            "kernel.msgmni",
+            "kernel.sem",
+            "kernel.shmall",
+            "kernel.shmmax",
+            "kernel.shmmni",
+            "kernel.shm_rmid_forced",
+        ];
         let allowed = match name.as_str() {
             name if name.starts_with("net.") => own_network,
             name if name.starts_with("fs.mqueue.") || ipc.contains(&name) => own_ipc,

@@ -68,7 +68,11 @@ fn default_to(all: &mut Vec<String>, name: &str, value: &str) {
 }
 
 /// The first process.
-pub(super) fn process(record: &ContainerRecord, facts: &Facts<'_>, security: &Security) -> Result<Process, Error> {
+pub(super) fn process(
+    record: &ContainerRecord,
+    facts: &Facts<'_>,
+    security: &Security,
+) -> Result<Process, Error> {
     let spec = &record.spec;
     let mut base = vec![PATH.to_owned(), format!("HOSTNAME={}", super::hostname(record))];
     if spec.tty {
@@ -135,8 +139,24 @@ fn rlimits(asked: &[Ulimit], defaults: &[Ulimit]) -> Result<Vec<Rlimit>, Error> 
         .iter()
         .chain(others)
         .map(|limit| {
-            let known = ["as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc",
-                "rss", "rtprio", "rttime", "sigpending", "stack"];
+            let known = [
+                "as",
+                "core",
+                "cpu",
+                "data",
+                "fsize",
+                "locks",
+                "memlock",
+                "msgqueue",
+                "nice",
+                "nofile",
+                "nproc",
+                "rss",
+                "rtprio",
+                "rttime",
+                "sigpending",
+                "stack",
+            ];
             if !known.contains(&limit.name.as_str()) {
                 return Err(Error::Invalid(format!("invalid ulimit type: {}", limit.name)));
             }
@@ -171,7 +191,8 @@ mod tests {
     #[test]
     fn variables_merge_and_bare_names_remove() {
         let image = ExecConfig { env: vec!["A=1".into(), "B=2".into()], ..ExecConfig::default() };
-        let spec = ContainerSpec { env: vec!["A=x=y".into(), "B".into(), "C=3".into()], ..ContainerSpec::default() };
+        let spec =
+            ContainerSpec { env: vec!["A=x=y".into(), "B".into(), "C=3".into()], ..ContainerSpec::default() };
         assert_eq!(environment(&spec, &image), ["A=x=y", "C=3"]);
     }
 }

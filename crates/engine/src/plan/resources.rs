@@ -62,7 +62,9 @@ fn cpu(asked: &ResourceSpec) -> Cpu {
 
 fn block_io(asked: &ResourceSpec, numbers: &Numbers) -> BlockIo {
     let found = |list: &[DeviceValue]| -> Vec<(i64, i64, u64)> {
-        let number = |device: &DeviceValue| numbers.get(&device.path).map(|(a, b)| (i64::from(*a), i64::from(*b), device.value));
+        let number = |device: &DeviceValue| {
+            numbers.get(&device.path).map(|(a, b)| (i64::from(*a), i64::from(*b), device.value))
+        };
         list.iter().filter_map(number).collect()
     };
     let rates = |list: &[DeviceValue]| {

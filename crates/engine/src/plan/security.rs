@@ -7,14 +7,35 @@ use proa_types::capability;
 
 /// Docker's fourteen capabilities.
 const DEFAULT: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
-    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
 ];
 
 /// Paths hidden by default.
 const MASKED: [&str; 12] = [
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
 
@@ -134,7 +155,9 @@ fn capabilities(add: &[String], drop: &[String], privileged: bool, bounding: u64
     let base = match (all(add), all(drop)) {
         (true, _) => bounding & !dropped,
         (false, true) => 0,
-        (false, false) => DEFAULT.iter().filter_map(|name| bit(name).ok()).fold(0, |mask, bit| mask | bit) & !dropped,
+        (false, false) => {
+            DEFAULT.iter().filter_map(|name| bit(name).ok()).fold(0, |mask, bit| mask | bit) & !dropped
+        }
     };
     Ok(base | added)
 }

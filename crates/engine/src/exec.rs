@@ -1,0 +1,257 @@
+//! Processes beside a container's first.
+
+use crate::attach::{AttachOptions, AttachStream, pair};
+use crate::container::Container;
+use crate::engine::{blocking, passage};
+use crate::identity::{Tables, identity};
+use crate::plan::{self, Facts, device_facts, security};
+use crate::state::State;
+use crate::{Engine, Error};
+use proa_shim::ExecRequest;
+use proa_types::{ContainerId, ErrorKind, ExecId, Kinded};
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecSpec {
+    /// Program and arguments.
+    pub cmd: Vec<String>,
+    /// Additional environment.
+    pub env: Vec<String>,
+    /// Working directory; the container's if empty.
+    pub working_dir: String,
+    /// User; the container's if empty.
+    pub user: String,
+    /// Whether there is a terminal.
+    pub tty: bool,
+    /// Streams wished for.
+    pub attach: AttachOptions,
+    /// Whether it may do what the engine may.
+    pub privileged: bool,
+    /// Keys that detach, for inspect.
+    pub detach_keys: String,
+    /// Rows and columns of the terminal at the start.
+    pub console_size: (u16, u16),
+}
+
+/// An exec as inspect shows it.
+#[derive(Debug, Clone)]
+pub struct ExecView {
+    /// Its id.
+    pub id: ExecId,
+    /// Its container.
+    pub container: ContainerId,
+    /// What it is.
+    pub spec: ExecSpec,
+    /// Whether it runs.
+    pub running: bool,
+    /// Its process, on the host; 0 before and after.
+    pub pid: i32,
+    /// How it ended.
+    pub exit_code: Option<i32>,
+}
+
+/// All execs of running containers.
+#[derive(Default)]
+pub(crate) struct Execs(Mutex<HashMap<ExecId, ExecView>>);
+
+impl Execs {
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<ExecId, ExecView>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, id: &ExecId, change: impl FnOnce(&mut ExecView)) {
+        self.with(|all| all.get_mut(id).map(change));
+    }
+
+    /// The execs of a container.
+    pub(crate) fn of(&self, container: &ContainerId) -> Vec<ExecId> {
+        self.with(|all| {
+            all.values().filter(|e| e.container == *container && e.running).map(|e| e.id.clone()).collect()
+        })
+    }
+
+    /// The container has ended: its execs with it. They can be inspected a little longer.
+    pub(crate) fn forget(&self, container: &ContainerId) {
+        self.with(|all| {
+            for exec in all.values_mut().filter(|exec| exec.container == *container && exec.running) {
+                (exec.running, exec.pid) = (false, 0);
+                exec.exit_code = exec.exit_code.or(Some(137));
+            }
+            // A bound on what a long life of many execs leaves.
+            if all.len() > 4096 {
+                all.retain(|_, exec| exec.running);
+            }
+        });
+    }
+}
+
+impl Engine {
+    /// Says what is to run in a container.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it does not run.
+    pub fn exec_create(&self, container: &str, spec: ExecSpec) -> Result<ExecId, Error> {
+        let container = self.find(container)?;
+        runs(&container)?;
+        if spec.cmd.is_empty() {
+            return Err(Error::Invalid("No exec command specified".into()));
+        }
+        let id = ExecId::random();
+        let view = ExecView {
+            id: id.clone(),
+            container: container.id.clone(),
+            spec,
+            running: false,
+            pid: 0,
+            exit_code: None,
+        };
+        let command = view.spec.cmd.join(" ");
+        self.execs.with(|all| all.insert(id.clone(), view));
+        self.tell(&container, &format!("exec_create: {command}"), &[("execID", id.to_string())]);
+        Ok(id)
+    }
+
+    /// An exec.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchExec`].
+    pub fn exec_inspect(&self, id: &str) -> Result<ExecView, Error> {
+        let missing = || Error::NoSuchExec(id.to_owned());
+        self.execs.with(|all| {
+            let found = all
+                .values()
+                .find(|exec| exec.id.as_str() == id || (id.len() >= 12 && exec.id.as_str().starts_with(id)));
+            found.cloned().ok_or_else(missing)
+        })
+    }
+
+    /// Runs an exec; its streams, unless it is detached.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it has been run or the container does not run; [`Error::Start`] when the program cannot
+    /// be executed.
+    pub async fn exec_start(
+        self: &Arc<Self>,
+        id: &str,
+        detach: bool,
+        console_size: Option<(u16, u16)>,
+    ) -> Result<Option<AttachStream>, Error> {
+        let view = self.exec_inspect(id)?;
+        let container = self.find(view.container.as_str())?;
+        runs(&container)?;
+        if view.running || view.exit_code.is_some() {
+            return Err(Error::Conflict(format!("exec command {} has already run", view.id)));
+        }
+        let mut spec = view.spec.clone();
+        spec.console_size = console_size.unwrap_or(spec.console_size);
+        let attach = if detach { AttachOptions::default() } else { spec.attach };
+        let (stream, socket) = if detach { (None, None) } else { pair().map(|(a, b)| (Some(a), Some(b)))? };
+        self.execs.change(&view.id, |exec| exec.running = true);
+        passage("exec.begin");
+        let (engine, held, exec_id) = (Arc::clone(self), Arc::clone(&container), view.id.clone());
+        let tty = spec.tty;
+        let started = blocking(move || {
+            let request = engine.exec_request(&held, exec_id, &spec, attach, socket.is_some())?;
+            let live = held.running()?;
+            live.shim.exec(request, socket.as_ref().map(AsFd::as_fd)).map_err(|error| {
+                let (exit_code, kind) = (error.exit_code(), error.kind());
+                let kind = if exit_code.is_some() { ErrorKind::InvalidArgument } else { kind };
+                let message = format!(
+                    "OCI runtime exec failed: exec failed: unable to start container process: {error}"
+                );
+                Error::Start { message, kind, exit_code }
+            })
+        });
+        match started.await {
+            Ok(pid) => {
+                passage("exec.started");
+                self.execs.change(&view.id, |exec| exec.pid = if exec.running { pid } else { 0 });
+                self.tell(
+                    &container,
+                    &format!("exec_start: {}", view.spec.cmd.join(" ")),
+                    &[("execID", view.id.to_string())],
+                );
+                Ok(stream.map(|stream| AttachStream { stream, tty }))
+            }
+            Err(error) => {
+                let code = if let Error::Start { exit_code: Some(code), .. } = &error { *code } else { 126 };
+                self.execs.change(&view.id, |exec| (exec.running, exec.exit_code) = (false, Some(code)));
+                Err(error)
+            }
+        }
+    }
+
+    fn exec_request(
+        &self,
+        container: &Container,
+        id: ExecId,
+        spec: &ExecSpec,
+        attach: AttachOptions,
+        attached: bool,
+    ) -> Result<ExecRequest, Error> {
+        let mut record = container.record();
+        let pid = record.state.run().map_or(0, |run| run.pid);
+        record.spec.host.privileged |= spec.privileged;
+        let image = self.images.resolve(record.image.as_str())?;
+        let tables = Tables::new(vec![PathBuf::from(format!("/proc/{pid}/root"))]);
+        let (user, groups) = if spec.user.is_empty() {
+            (&record.spec.user, &record.spec.host.group_add)
+        } else {
+            (&spec.user, &Vec::new())
+        };
+        let who = identity(&tables, user, groups)?;
+        let own = identity(&tables, &record.spec.user, &record.spec.host.group_add)?;
+        let config = self.config();
+        let devices = device_facts(&container.record()).unwrap_or_default();
+        let facts = Facts {
+            image: &image.config.config,
+            identity: own,
+            devices: &devices,
+            joined: Vec::new(),
+            files: PathBuf::from("/"),
+            cgroup_v1: self.cgroup_v1,
+            default_ulimits: &config.ulimits,
+            bounding: self.bounding,
+        };
+        let base = plan::plan(&record, &facts)?.process.unwrap_or_default();
+        let security = security(&record, self.bounding)?;
+        Ok(ExecRequest {
+            id,
+            process: plan::exec(&base, spec, &who, &security),
+            filter: self.filter(&security)?,
+            open_stdin: attach.stdin,
+            attach: attached.then(|| attach.request(None)),
+        })
+    }
+
+    /// Changes the size of an exec's terminal.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it does not run.
+    pub async fn exec_resize(&self, id: &str, rows: u16, columns: u16) -> Result<(), Error> {
+        let view = self.exec_inspect(id)?;
+        let live = self.find(view.container.as_str())?.running()?;
+        let size = proa_shim::TerminalSize { rows, columns };
+        blocking(move || Ok(live.shim.resize(Some(view.id), size)?)).await
+    }
+
+    pub(crate) fn exec_ended(&self, container: &Container, id: &ExecId, code: i32) {
+        self.execs.change(id, |exec| (exec.running, exec.pid, exec.exit_code) = (false, 0, Some(code)));
+        self.tell(container, "exec_die", &[("execID", id.to_string()), ("exitCode", code.to_string())]);
+    }
+}
+
+fn runs(container: &Container) -> Result<(), Error> {
+    match container.state() {
+        State::Running(_) => Ok(()),
+        State::Paused(_) => Err(Error::Conflict(format!(
+            "container {} is paused, unpause the container before exec",
+            container.id
+        ))),
+        _ => Err(Error::Conflict(format!("container {} is not running", container.id))),
+    }
+}

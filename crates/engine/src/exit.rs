@@ -1,0 +1,168 @@
+//! The end of a run: told to those who wait first, then recorded, then everything it held is released.
+
+use crate::container::{Container, Live};
+use crate::engine::{blocking, passage};
+use crate::state::{State, Transition};
+use crate::{Engine, Error};
+use proa_shim::{Event, ExitRecord};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+
+/// The first pause before a restart, and the longest.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(60);
+/// A run of this length makes the next pause short again.
+const LONG_RUN: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Follows a container's monitor until the run ends.
+    pub(crate) fn watch(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
+        let live = container.running()?;
+        let socket = live.shim.events()?;
+        let socket = std::os::unix::net::UnixDatagram::from(socket);
+        socket.set_nonblocking(true).map_err(Error::io("events"))?;
+        let socket = UnixDatagram::from_std(socket).map_err(Error::io("events"))?;
+        let (engine, container) = (Arc::clone(self), Arc::clone(container));
+        tokio::spawn(async move { engine.follow(&container, &live, socket).await });
+        Ok(())
+    }
+
+    async fn follow(self: &Arc<Self>, container: &Arc<Container>, live: &Arc<Live>, socket: UnixDatagram) {
+        loop {
+            if socket.readable().await.is_err() {
+                return;
+            }
+            let mut event = Ok(None);
+            let _ = socket.try_io(Interest::READABLE, || {
+                event = proa_shim::events(socket.as_fd());
+                if matches!(event, Ok(None)) { Err(std::io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match event {
+                Ok(Some(Event::Exited { exec: None, exit })) => {
+                    return self.ended(container, live, Some(exit)).await;
+                }
+                Ok(Some(Event::Exited { exec: Some(id), exit })) => {
+                    self.exec_ended(container, &id, exit.code)
+                }
+                Ok(Some(Event::Oom)) => self.tell(container, "oom", &[]),
+                Ok(None) => {}
+                // The monitor died, and with it the container.
+                Err(_) => return self.ended(container, live, None).await,
+            }
+        }
+    }
+
+    /// A run has ended.
+    async fn ended(self: &Arc<Self>, container: &Arc<Container>, live: &Arc<Live>, exit: Option<ExitRecord>) {
+        passage("exit.seen");
+        let exit = exit.unwrap_or_else(|| ExitRecord {
+            code: 137,
+            at: proa_types::Timestamp::now(),
+            oom_killed: false,
+        });
+        let (policy, count, stopped, started, auto_remove) = container.with(|record| {
+            let started = record.state.run().map(|run| run.started_at);
+            let host = &record.spec.host;
+            (host.restart.clone(), record.restart_count, record.stopped_by_user, started, host.auto_remove)
+        });
+        let restarting = policy.wants(exit.code, count, stopped) && !self.is_closing();
+        let transition =
+            Transition::End { code: exit.code, at: exit.at, oom_killed: exit.oom_killed, restarting };
+        if container.apply(transition).is_err() {
+            return;
+        }
+        container.set_live(None);
+        if !auto_remove {
+            let _ = self.note(container);
+        }
+        passage("exit.record");
+        self.execs.forget(&container.id);
+        container.progress.send_modify(|progress| {
+            progress.ends += 1;
+            progress.running = false;
+            (progress.code, progress.error) = (exit.code, String::new());
+        });
+        self.tell(container, "die", &[("exitCode", exit.code.to_string())]);
+        if auto_remove && !restarting {
+            // The name is free before anybody who waits for the removal hears of it; the rest is behind.
+            let _ = self.forget(container).await;
+        }
+        let (engine, held, live) = (Arc::clone(self), Arc::clone(container), Arc::clone(live));
+        let released = blocking(move || {
+            engine.release(&held, &live);
+            if auto_remove && !restarting {
+                engine.delete(&held);
+            }
+            Ok(())
+        });
+        let _ = released.await;
+        if restarting {
+            let ran = started.map_or(Duration::ZERO, |at| {
+                Duration::from_nanos(u64::try_from(exit.at.0.saturating_sub(at.0)).unwrap_or(0))
+            });
+            self.again(container, if ran >= LONG_RUN { 0 } else { count });
+        }
+    }
+
+    /// Releases what a run held: monitor, cgroup, namespaces, address, ports, volumes.
+    pub(crate) fn release(&self, container: &Container, live: &Live) {
+        if let Err(error) = live.shim.release() {
+            tracing::warn!(container = container.id.short(), %error, "the monitor did not go");
+        }
+        let record = container.record();
+        if let (Some(bridge), Some(_)) = (&self.bridge, &record.endpoint)
+            && let Err(error) = bridge.disconnect(&live.sandbox)
+        {
+            tracing::warn!(container = container.id.short(), %error, "an address was not released");
+        }
+        self.unmount_volumes(&record);
+        container.change(|record| {
+            // A new run may have begun meanwhile; what it holds is not ours.
+            if record.state.run().is_none() {
+                (record.endpoint, record.published) = (None, Vec::new());
+            }
+        });
+        self.spawner.reap();
+    }
+
+    /// Starts a container again after a pause, unless a user decides otherwise meanwhile.
+    pub(crate) fn again(self: &Arc<Self>, container: &Arc<Container>, count: u32) {
+        let pause = PAUSE.saturating_mul(1 << count.min(10)).min(LONGEST);
+        let (engine, container) = (Arc::clone(self), Arc::clone(container));
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            engine.start_again(&container).await;
+        });
+    }
+
+    /// Boxed: a failed start may lead here again.
+    fn start_again<'a>(
+        self: &'a Arc<Self>,
+        container: &'a Arc<Container>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            let _operation = container.operation.lock().await;
+            let due = matches!(container.state(), State::Exited(exit) if exit.restarting);
+            if !due || self.is_closing() {
+                return;
+            }
+            container.change(|record| record.restart_count += 1);
+            if let Err(error) = self.start_locked(container).await {
+                tracing::warn!(container = container.id.short(), %error, "a restart failed");
+                let (policy, count) =
+                    container.with(|record| (record.spec.host.restart.clone(), record.restart_count));
+                if policy.wants(128, count, false) {
+                    container.change(|record| {
+                        if let State::Exited(exit) = &mut record.state {
+                            exit.restarting = true;
+                        }
+                    });
+                    self.again(container, count);
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,504 @@
+//! `start`: a sandbox, a root filesystem, a network, a program. What fails is undone in reverse.
+
+use crate::container::{Container, Live};
+use crate::engine::{blocking, passage};
+use crate::identity::{Tables, identity};
+use crate::plan::{self, Facts, device_facts, security};
+use crate::pool::Ready;
+use crate::record::ContainerRecord;
+use crate::spec::{HostPort, other_container};
+use crate::state::{Exit, Run, State, Transition};
+use crate::{Engine, Error};
+use proa_image::Snapshot;
+use proa_network::{
+    DnsOptions, Endpoint, EndpointRequest, ExtraHost, HostsFile, PortBinding, PortRange, Published,
+};
+use proa_oci::runtime::Spec;
+use proa_runtime::{Overlay, Rootfs, SandboxSpec};
+use proa_shim::{Forward, RuntimeChoice, StartRequest, Started};
+use proa_types::{ErrorKind, Kinded, PortProtocol, PortSpec, SandboxId, Timestamp};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+impl Engine {
+    /// Starts a container.
+    ///
+    /// # Errors
+    /// [`Error::NotModified`] when it runs already; [`Error::Start`] when it cannot be started.
+    pub async fn start(self: &Arc<Self>, container: &str) -> Result<(), Error> {
+        let container = self.find(container)?;
+        let _operation = container.operation.lock().await;
+        match container.state() {
+            State::Running(_) => {
+                return Err(Error::NotModified(format!("container {} is already running", container.id)));
+            }
+            State::Paused(_) => {
+                return Err(Error::Conflict("cannot start a paused container, try unpause instead".into()));
+            }
+            State::Removing => {
+                return Err(Error::Conflict("container is marked for removal and cannot be started".into()));
+            }
+            State::Created | State::Exited(_) => {}
+        }
+        container.change(|record| (record.stopped_by_user, record.restart_count) = (false, 0));
+        self.start_locked(&container).await
+    }
+
+    /// Starts a container whose operation lock is held.
+    pub(crate) async fn start_locked(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
+        let (engine, held) = (Arc::clone(self), Arc::clone(container));
+        let started = blocking(move || engine.launch(&held)).await;
+        match started {
+            Ok(()) => {
+                self.watch(container)?;
+                self.tell(container, "start", &[]);
+                self.refill();
+                Ok(())
+            }
+            Err(error) => {
+                let failed = failure(error);
+                self.failed(container, &failed).await;
+                Err(failed)
+            }
+        }
+    }
+
+    /// Records a start that failed.
+    async fn failed(self: &Arc<Self>, container: &Arc<Container>, error: &Error) {
+        let code = match error {
+            Error::Start { exit_code: Some(code), .. } => *code,
+            _ => 128,
+        };
+        let now = Timestamp::now();
+        let exit = Exit { code, finished_at: now, error: error.to_string(), ..Exit::default() };
+        let _ = container.apply(Transition::Fail(exit));
+        let _ = self.note(container);
+        container.take_early();
+        container.progress.send_modify(|progress| {
+            progress.ends += 1;
+            (progress.code, progress.error, progress.running) = (code, error.to_string(), false);
+        });
+        if container.with(|record| record.spec.host.auto_remove) {
+            let _ = self.remove_locked(container, true).await;
+        }
+    }
+
+    fn launch(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
+        passage("start.begin");
+        let record = container.record();
+        let image = self.images.resolve(record.image.as_str())?;
+        let snapshot = self.images.snapshot(record.id.as_str())?;
+        self.mount_volumes(&record, &snapshot)?;
+        let undo_volumes = |error| {
+            self.unmount_volumes(&record);
+            error
+        };
+        let dir = self.container_dir(container);
+        let tables = Tables::new(roots(&snapshot));
+        let identity =
+            identity(&tables, &record.spec.user, &record.spec.host.group_add).map_err(undo_volumes)?;
+        let devices = device_facts(&record).map_err(undo_volumes)?;
+        let config = self.config();
+        let facts = Facts {
+            image: &image.config.config,
+            identity,
+            devices: &devices,
+            joined: self.joined(&record).map_err(undo_volumes)?,
+            files: dir.clone(),
+            cgroup_v1: self.cgroup_v1,
+            default_ulimits: &config.ulimits,
+            bounding: self.bounding,
+        };
+        let spec = plan::plan(&record, &facts).map_err(undo_volumes)?;
+        make_directories(&snapshot, &spec, &record).map_err(undo_volumes)?;
+        let filter = self.filter(&security(&record, self.bounding)?).map_err(undo_volumes)?;
+        let kind = SandboxSpec::of(&spec).map_err(|e| Error::Invalid(e.to_string())).map_err(undo_volumes)?;
+        let on_bridge = record.spec.host.network_mode == "bridge";
+        let special = !record.spec.mac_address.is_empty() || !record.spec.host.cgroup_parent.is_empty();
+        let taken = if on_bridge && !special { self.pool.take(&kind) } else { None };
+        let ready = match taken {
+            Some(ready) => ready,
+            None => self.prepare_for(&kind, &record).map_err(undo_volumes)?,
+        };
+        passage("start.sandbox");
+        let started =
+            self.finish_launch(container, &record, &ready, spec, filter, rootfs(&snapshot, &record), &dir);
+        match started {
+            Ok(started) => self.settle(container, ready, started),
+            Err(error) => {
+                self.discard(ready);
+                Err(undo_volumes(error))
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the ingredients of one start, each used once")]
+    fn finish_launch(
+        &self,
+        container: &Arc<Container>,
+        record: &ContainerRecord,
+        ready: &Ready,
+        spec: Spec,
+        filter: Option<Vec<u8>>,
+        rootfs: Rootfs,
+        dir: &Path,
+    ) -> Result<(Started, Vec<Published>), Error> {
+        self.write_files(record, ready.endpoint.as_ref(), dir)?;
+        let published = self.publish(record, ready)?;
+        passage("start.publish");
+        let target = ready.endpoint.as_ref().map(|endpoint| IpAddr::V4(endpoint.address));
+        let forwards = published.iter().filter_map(|port| {
+            Some(Forward {
+                protocol: port.container.protocol,
+                target: SocketAddr::new(target?, port.container.port),
+            })
+        });
+        let early = container.take_early();
+        let request = StartRequest {
+            container: record.id.clone(),
+            spec,
+            rootfs,
+            filter,
+            open_stdin: record.spec.open_stdin,
+            stdin_once: record.spec.stdin_once,
+            log: self.log_config(container)?,
+            init: record.spec.host.init.unwrap_or(self.config().init),
+            runtime: RuntimeChoice::Builtin,
+            forwards: forwards.collect(),
+            attached: early.iter().map(|(wants, _)| wants.clone()).collect(),
+            dir: dir.into(),
+        };
+        let sockets: Vec<_> = published
+            .iter()
+            .map(|port| port.listener.as_fd())
+            .chain(early.iter().map(|(_, socket)| socket.as_fd()))
+            .collect();
+        let started = ready.shim.start(request, &sockets)?;
+        passage("start.shim");
+        Ok((started, published))
+    }
+
+    /// Records a start that succeeded.
+    fn settle(
+        &self,
+        container: &Arc<Container>,
+        ready: Ready,
+        started: (Started, Vec<Published>),
+    ) -> Result<(), Error> {
+        let (started, published) = started;
+        for warning in &started.warnings {
+            tracing::warn!(container = container.id.short(), "{warning}");
+        }
+        let run = Run {
+            pid: started.pid,
+            start_time: started.start_time,
+            started_at: started.at,
+            sandbox: ready.id.clone(),
+        };
+        container.change(|record| {
+            record.endpoint = ready.endpoint.clone();
+            record.published = published.iter().map(Published::port).collect();
+        });
+        container.apply(Transition::Start(run))?;
+        container.set_live(Some(Arc::new(Live { shim: ready.shim, sandbox: ready.id })));
+        container.progress.send_modify(|progress| progress.running = true);
+        self.note(container)?;
+        passage("start.record");
+        Ok(())
+    }
+
+    /// A sandbox made now, for a container with its own wishes.
+    fn prepare_for(&self, kind: &SandboxSpec, record: &ContainerRecord) -> Result<Ready, Error> {
+        let host = &record.spec.host;
+        let id = SandboxId::random();
+        let parent = if host.cgroup_parent.is_empty() {
+            self.config().cgroup.clone()
+        } else {
+            host.cgroup_parent.clone()
+        };
+        let mac = match record.spec.mac_address.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| Error::Invalid(format!("invalid MAC address: {text}")))?),
+        };
+        self.prepare_in(kind, id, &parent, host.network_mode == "bridge", mac)
+    }
+
+    /// A sandbox of the usual kind, or of another without special wishes.
+    pub(crate) fn prepare(&self, kind: &SandboxSpec, connected: bool) -> Result<Ready, Error> {
+        self.prepare_in(kind, SandboxId::random(), &self.config().cgroup.clone(), connected, None)
+    }
+
+    fn prepare_in(
+        &self,
+        kind: &SandboxSpec,
+        id: SandboxId,
+        parent: &str,
+        connected: bool,
+        mac: Option<proa_network::MacAddress>,
+    ) -> Result<Ready, Error> {
+        let cgroup = format!("{}/{}", parent.trim_end_matches('/'), id);
+        let shim = self.spawner.spawn(&id)?;
+        let mut ready = Ready { id: id.clone(), shim, endpoint: None };
+        let prepared = ready.shim.prepare(kind, &cgroup).inspect_err(|_| drop(ready.shim.release()))?;
+        if let (Some(bridge), true) = (&self.bridge, connected) {
+            let request = EndpointRequest { sandbox: id, address: None, mac };
+            match bridge.connect(&request, prepared.netns.as_fd()) {
+                Ok(endpoint) => ready.endpoint = Some(endpoint),
+                Err(error) => {
+                    self.discard(ready);
+                    return Err(error.into());
+                }
+            }
+        }
+        passage("start.network");
+        Ok(ready)
+    }
+
+    /// The kind of sandbox that a container without wishes needs.
+    pub(crate) fn usual_kind(&self) -> Result<SandboxSpec, Error> {
+        let mut record = crate::system::plain_record();
+        let config = self.config();
+        record.spec.host.shm_size = config.shm_size;
+        record.spec.host.ipc_mode = config.ipc_mode.clone();
+        record.spec.host.network_mode = "bridge".into();
+        record.spec.host.cgroupns_mode =
+            config.cgroupns.clone().unwrap_or_else(|| if self.cgroup_v1 { "host" } else { "private" }.into());
+        let facts = Facts {
+            image: &proa_oci::image::ExecConfig::default(),
+            identity: plan::Identity::default(),
+            devices: &plan::DeviceFacts::default(),
+            joined: Vec::new(),
+            files: PathBuf::from("/"),
+            cgroup_v1: self.cgroup_v1,
+            default_ulimits: &[],
+            bounding: self.bounding,
+        };
+        let spec = plan::plan(&record, &facts)?;
+        SandboxSpec::of(&spec).map_err(|e| Error::Invalid(e.to_string()))
+    }
+
+    /// Namespaces of other containers that this one joins.
+    fn joined(&self, record: &ContainerRecord) -> Result<Vec<(&'static str, PathBuf)>, Error> {
+        let host = &record.spec.host;
+        let modes = [
+            ("network", "net", &host.network_mode),
+            ("ipc", "ipc", &host.ipc_mode),
+            ("pid", "pid", &host.pid_mode),
+        ];
+        let mut joined = Vec::new();
+        for (kind, file, mode) in modes {
+            let Some(name) = other_container(mode) else { continue };
+            let other = self.find(name)?;
+            let run = other.with(|record| record.state.run().cloned());
+            let run = run.ok_or_else(|| {
+                Error::Conflict(format!(
+                    "cannot join {kind} namespace of a non running container: {}",
+                    other.id
+                ))
+            })?;
+            if kind == "ipc" && other.with(|record| record.spec.host.ipc_mode == "private") {
+                return Err(Error::Invalid(format!(
+                    "can't join IPC of container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                    other.id
+                )));
+            }
+            joined.push((kind, PathBuf::from(format!("/proc/{}/ns/{file}", run.pid))));
+        }
+        Ok(joined)
+    }
+
+    /// Publishes a container's ports.
+    fn publish(&self, record: &ContainerRecord, ready: &Ready) -> Result<Vec<Published>, Error> {
+        let (Some(bridge), Some(endpoint)) = (&self.bridge, &ready.endpoint) else { return Ok(Vec::new()) };
+        let bindings = bindings(record)?;
+        if bindings.is_empty() {
+            return Ok(Vec::new());
+        }
+        let published = bridge.publish(&ready.id, endpoint.address, &bindings);
+        published.map_err(|error| {
+            let name = |sandbox: &SandboxId| {
+                let holder = self
+                    .all()
+                    .into_iter()
+                    .find(|c| c.with(|r| r.state.run().is_some_and(|run| run.sandbox == *sandbox)));
+                holder.map(|container| container.with(|record| record.name.to_string()))
+            };
+            Error::Start {
+                kind: error.kind(),
+                message: format!(
+                    "driver failed programming external connectivity on endpoint {}: {}",
+                    record.name,
+                    error.with_holder(name)
+                ),
+                exit_code: None,
+            }
+        })
+    }
+
+    fn write_files(
+        &self,
+        record: &ContainerRecord,
+        endpoint: Option<&Endpoint>,
+        dir: &Path,
+    ) -> Result<(), Error> {
+        let host = &record.spec.host;
+        let write = |name: &str, text: String| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).map_err(Error::io(path.display().to_string()))
+        };
+        if let Some(other) = other_container(&host.network_mode) {
+            let from = self.container_dir(&*self.find(other)?);
+            for name in ["hosts", "hostname", "resolv.conf"] {
+                let _ = std::fs::copy(from.join(name), dir.join(name));
+            }
+            return Ok(());
+        }
+        let hostname = plan::hostname(record);
+        write("hostname", proa_network::hostname_file(&hostname))?;
+        if host.network_mode == "host"
+            && host.dns.is_empty()
+            && host.dns_search.is_empty()
+            && host.dns_options.is_empty()
+        {
+            write("resolv.conf", std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
+        } else {
+            write("resolv.conf", self.resolv_conf(record)?)?;
+        }
+        let gateway = endpoint.map(|endpoint| IpAddr::V4(endpoint.gateway));
+        let extra = host.extra_hosts.iter().map(|text| ExtraHost::parse(text, gateway));
+        let extra = extra.collect::<Result<_, _>>().map_err(|e| Error::Invalid(e.to_string()))?;
+        let domainname = Some(record.spec.domainname.clone()).filter(|name| !name.is_empty());
+        let addresses = endpoint.map(|endpoint| IpAddr::V4(endpoint.address)).into_iter().collect();
+        write("hosts", proa_network::hosts_file(&HostsFile { hostname, domainname, addresses, extra }))
+    }
+
+    fn resolv_conf(&self, record: &ContainerRecord) -> Result<String, Error> {
+        let (host, config) = (&record.spec.host, self.config());
+        let or = |own: &Vec<String>, default: &Vec<String>| {
+            if own.is_empty() { default.clone() } else { own.clone() }
+        };
+        let server =
+            |text: String| text.parse().map_err(|_| Error::Invalid(format!("invalid DNS server: {text}")));
+        let options = DnsOptions {
+            servers: or(&host.dns, &config.dns).into_iter().map(server).collect::<Result<_, _>>()?,
+            search: or(&host.dns_search, &config.dns_search),
+            options: or(&host.dns_options, &config.dns_options),
+            ipv6: host.network_mode == "host",
+        };
+        Ok(proa_network::resolv_conf(&proa_network::host_resolv_conf(), &options))
+    }
+
+    /// Makes the sources of a container's mounts reachable.
+    fn mount_volumes(&self, record: &ContainerRecord, snapshot: &Snapshot) -> Result<(), Error> {
+        for mount in &record.mounts {
+            match mount.kind.as_str() {
+                "bind" if !mount.source.exists() => {
+                    // As docker: a bind's missing source becomes a directory.
+                    std::fs::create_dir_all(&mount.source)
+                        .map_err(Error::io(mount.source.display().to_string()))?;
+                }
+                "volume" => self.mount_volume(record, mount, snapshot)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unmount_volumes(&self, record: &ContainerRecord) {
+        for mount in record.mounts.iter().filter(|mount| mount.kind == "volume") {
+            let _ = self.volumes.unmount(&mount.name, &record.id);
+        }
+    }
+}
+
+/// In docker's words, with the exit code that the client is to end with.
+fn failure(error: Error) -> Error {
+    const PREFIX: &str = "failed to create task for container: failed to create shim task: OCI runtime create failed: proa create failed: unable to start container process";
+    match error {
+        Error::Shim(error) => {
+            let (exit_code, kind) = (error.exit_code(), error.kind());
+            // Docker answers 400 for a program that cannot be executed.
+            let kind = if exit_code.is_some() { ErrorKind::InvalidArgument } else { kind };
+            Error::Start { message: format!("{PREFIX}: {error}"), kind, exit_code }
+        }
+        other => other,
+    }
+}
+
+/// Where a snapshot's files are, topmost first.
+pub(crate) fn roots(snapshot: &Snapshot) -> Vec<PathBuf> {
+    match snapshot {
+        Snapshot::Overlay { lower, upper, .. } => std::iter::once(upper).chain(lower).cloned().collect(),
+        Snapshot::Directory(path) => vec![path.clone()],
+    }
+}
+
+fn rootfs(snapshot: &Snapshot, record: &ContainerRecord) -> Rootfs {
+    match snapshot {
+        Snapshot::Overlay { lower, upper, work } => Rootfs::Overlay(Overlay {
+            lower: lower.clone(),
+            upper: upper.clone(),
+            work: work.clone(),
+            // What will be removed anyway need not be written out.
+            volatile: record.spec.host.auto_remove,
+        }),
+        Snapshot::Directory(path) => Rootfs::Directory(path.clone()),
+    }
+}
+
+/// The working directory is made if it is missing, in the container's own layer.
+fn make_directories(snapshot: &Snapshot, spec: &Spec, record: &ContainerRecord) -> Result<(), Error> {
+    let Some(process) = &spec.process else { return Ok(()) };
+    let cwd = &process.cwd;
+    if cwd == Path::new("/") || record.mounts.iter().any(|mount| cwd.starts_with(&mount.destination)) {
+        return Ok(());
+    }
+    crate::system::make_working_dir(snapshot, cwd)
+}
+
+/// The ports to publish.
+fn bindings(record: &ContainerRecord) -> Result<Vec<PortBinding>, Error> {
+    let host = &record.spec.host;
+    let mut all = Vec::new();
+    for (container, ports) in &host.port_bindings {
+        if container.protocol == PortProtocol::Sctp {
+            return Err(Error::Unsupported("publishing SCTP ports".into()));
+        }
+        for port in ports {
+            all.push(binding(*container, port)?);
+        }
+        if ports.is_empty() {
+            all.push(PortBinding::to(*container, None));
+        }
+    }
+    if host.publish_all {
+        let others = record.spec.exposed_ports.iter().filter(|port| !host.port_bindings.contains_key(port));
+        all.extend(others.map(|port| PortBinding::to(*port, None)));
+    }
+    Ok(all)
+}
+
+fn binding(container: PortSpec, port: &HostPort) -> Result<PortBinding, Error> {
+    let bad = || Error::Invalid(format!("invalid port specification: {}:{}", port.ip, port.port));
+    let host_ip = match port.ip.as_str() {
+        "" => None,
+        text => Some(text.trim_matches(['[', ']']).parse().map_err(|_| bad())?),
+    };
+    let host_port = match port.port.as_str() {
+        "" | "0" => None,
+        text => {
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            let range = PortRange {
+                first: first.parse().map_err(|_| bad())?,
+                last: last.parse().map_err(|_| bad())?,
+            };
+            if range.first > range.last || range.first == 0 {
+                return Err(bad());
+            }
+            Some(range)
+        }
+    };
+    Ok(PortBinding { host_ip, host_port, container })
+}

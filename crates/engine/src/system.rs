@@ -1,0 +1,326 @@
+//! The engine as a whole: shutdown, networks, processes of a container, and small facts.
+
+use crate::engine::blocking;
+use crate::record::{ContainerRecord, ENGINE};
+use crate::spec::ContainerSpec;
+use crate::state::State;
+use crate::{Engine, Error};
+use proa_image::Snapshot;
+use proa_network::Addressing;
+use proa_oci::Digest;
+use proa_state::{Durability, Store};
+use proa_types::{ContainerId, Timestamp};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static CLOSING: AtomicBool = AtomicBool::new(false);
+
+/// A network.
+#[derive(Debug, Clone)]
+pub struct NetworkView {
+    /// Name: `bridge`, `host`, `none`.
+    pub name: String,
+    /// Id.
+    pub id: String,
+    /// Driver.
+    pub driver: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its addresses.
+    pub addressing: Option<Addressing>,
+    /// Name of the bridge on the host.
+    pub bridge: String,
+    /// Containers on it.
+    pub containers: Vec<ContainerRecord>,
+}
+
+/// What `top` shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Processes {
+    /// Column heads.
+    pub titles: Vec<String>,
+    /// A row for each process.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Engine {
+    pub(crate) fn is_closing(&self) -> bool {
+        CLOSING.load(Ordering::Relaxed)
+    }
+
+    /// Ends: containers are stopped unless they are to run on, prepared sandboxes are given back, the network is removed
+    /// if nothing needs it.
+    pub async fn shutdown(self: &Arc<Self>) {
+        CLOSING.store(true, Ordering::Relaxed);
+        let config = self.config();
+        if !config.live_restore {
+            let limit = i64::try_from(config.shutdown_timeout).unwrap_or(i64::MAX);
+            let running: Vec<_> =
+                self.all().into_iter().filter(|container| container.state().run().is_some()).collect();
+            let stops = running.into_iter().map(|container| {
+                let engine = Arc::clone(self);
+                tokio::spawn(async move {
+                    let _operation = container.operation.lock().await;
+                    let stopped = container.with(|record| record.stopped_by_user);
+                    let seconds = container.with(|record| record.spec.stop_timeout).unwrap_or(10).min(limit);
+                    let _ = engine.stop_locked(&container, Some(seconds), None).await;
+                    // The engine stopped it, not a user: its policy holds at the next start.
+                    container.change(|record| record.stopped_by_user = stopped);
+                    let _ = engine.note(&container);
+                })
+            });
+            for stop in stops.collect::<Vec<_>>() {
+                let _ = stop.await;
+            }
+        }
+        let engine = Arc::clone(self);
+        let _ = blocking(move || {
+            for ready in engine.pool.close() {
+                engine.discard(ready);
+            }
+            // What the exits above release is released behind them.
+            for _ in 0..200 {
+                let live = engine.all().iter().any(|c| c.live().is_some());
+                if live && engine.config().live_restore || engine.spawner.known().is_empty() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            if let Some(bridge) = &engine.bridge {
+                let _ = bridge.shutdown_if_unused();
+            }
+            let eventual = engine.all().into_iter().map(|container| container.record());
+            let records: Vec<ContainerRecord> = eventual.collect();
+            engine.store.update(Durability::Immediate, |update| {
+                for record in &records {
+                    update.put(&crate::record::CONTAINERS, record.id.as_str(), record)?;
+                }
+                Ok::<_, Error>(())
+            })
+        })
+        .await;
+    }
+
+    /// The networks there are: `bridge` (unless switched off), `host`, `none`.
+    pub fn networks(&self) -> Vec<NetworkView> {
+        let mut all = Vec::new();
+        let on = |mode: &str| -> Vec<ContainerRecord> {
+            let records = self.all().into_iter().map(|container| container.record());
+            records
+                .filter(|record| record.spec.host.network_mode == mode && record.state.run().is_some())
+                .collect()
+        };
+        let id = |name: &str| Digest::of(format!("{}\n{name}", self.id).as_bytes()).hex().to_owned();
+        for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null")] {
+            if name == "bridge" && self.bridge.is_none() {
+                continue;
+            }
+            let addressing =
+                self.bridge.as_ref().filter(|_| name == "bridge").and_then(|bridge| bridge.addressing().ok());
+            all.push(NetworkView {
+                name: name.into(),
+                id: id(name),
+                driver: driver.into(),
+                created: Timestamp(0),
+                addressing,
+                bridge: self.config().bridge.clone(),
+                containers: on(name),
+            });
+        }
+        all
+    }
+
+    /// A network by name or id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchNetwork`].
+    pub fn network(&self, text: &str) -> Result<NetworkView, Error> {
+        let found = self
+            .networks()
+            .into_iter()
+            .find(|n| n.name == text || (text.len() >= 4 && n.id.starts_with(text)));
+        found.ok_or_else(|| Error::NoSuchNetwork(text.into()))
+    }
+
+    /// The processes of a container, read from the kernel: columns of `ps -ef`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it does not run; [`Error::Unsupported`] for other columns.
+    pub async fn top(&self, container: &str, arguments: &str) -> Result<Processes, Error> {
+        let found = self.find(container)?;
+        if !matches!(arguments, "" | "-ef" | "aux" | "-aux") {
+            return Err(Error::Unsupported(format!("top with ps arguments {arguments:?}; -ef and aux are,")));
+        }
+        let live =
+            found.running().map_err(|_| Error::Conflict(format!("Container {} is not running", found.id)))?;
+        let pids = blocking(move || Ok(live.shim.pids()?)).await?;
+        let titles = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"].map(Into::into).into();
+        Ok(Processes { titles, rows: pids.into_iter().filter_map(process_row).collect() })
+    }
+}
+
+fn process_row(pid: i32) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (head, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let uid =
+        status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.to_owned();
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut command = String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ");
+    if command.is_empty() {
+        command = format!("[{}]", head.split_once(" (").map_or("", |(_, name)| name));
+    }
+    let number = |at: usize| fields.get(at).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+    let seconds = (number(11) + number(12)) / 100;
+    let tty = match number(4) {
+        0 => "?".to_owned(),
+        tty => format!("pts/{}", tty & 0xff),
+    };
+    let started = Timestamp(boot_time() + number(19) * 10_000_000).to_string();
+    let started = started.get(11..16).unwrap_or_default().to_owned();
+    let time = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let user = if uid == "0" { "root".to_owned() } else { uid };
+    Some(vec![user, pid.to_string(), number(1).to_string(), "0".into(), started, tty, time, command])
+}
+
+/// When the machine booted, in nanoseconds since 1970.
+fn boot_time() -> i64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let seconds =
+        stat.lines().find_map(|line| line.strip_prefix("btime ")).and_then(|text| text.parse::<i64>().ok());
+    seconds.unwrap_or(0) * 1_000_000_000
+}
+
+/// The engine's own id: made once, kept in the store.
+pub(crate) fn engine_id(store: &Store) -> Result<String, Error> {
+    store.update(Durability::Immediate, |update| {
+        if let Some(id) = update.get(&ENGINE, "id")? {
+            return Ok(id);
+        }
+        let hex = proa_types::id::random_hex();
+        let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or("0").to_owned();
+        let id = format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32));
+        update.put(&ENGINE, "id", &id)?;
+        Ok::<_, Error>(id)
+    })
+}
+
+/// The capabilities this process may hand on.
+pub(crate) fn bounding() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// A record of a container without wishes, to learn which sandbox it needs.
+pub(crate) fn plain_record() -> ContainerRecord {
+    ContainerRecord {
+        id: ContainerId::random(),
+        name: random_name().parse().unwrap_or_else(|_| unreachable!("random names are valid")),
+        created: Timestamp(0),
+        image: Digest::of(b""),
+        spec: ContainerSpec::default(),
+        command: vec!["true".into()],
+        mounts: Vec::new(),
+        state: State::Created,
+        restart_count: 0,
+        stopped_by_user: false,
+        endpoint: None,
+        published: Vec::new(),
+    }
+}
+
+const FIRST: [&str; 24] = [
+    "able", "amber", "brisk", "calm", "clear", "deft", "eager", "fair", "fond", "glad", "keen", "kind",
+    "lively", "lucid", "mellow", "nimble", "plain", "quick", "ready", "steady", "swift", "tidy", "warm",
+    "wise",
+];
+const SECOND: [&str; 24] = [
+    "anchor",
+    "beacon",
+    "bow",
+    "cove",
+    "current",
+    "deck",
+    "delta",
+    "gull",
+    "harbor",
+    "helm",
+    "hull",
+    "island",
+    "keel",
+    "lagoon",
+    "mast",
+    "oar",
+    "outrigger",
+    "reef",
+    "rudder",
+    "sail",
+    "shore",
+    "stern",
+    "tide",
+    "wave",
+];
+
+/// Two words and, so that names rarely meet, two digits.
+pub(crate) fn random_name() -> String {
+    let hex = proa_types::id::random_hex();
+    let number = |range: std::ops::Range<usize>| {
+        hex.get(range).and_then(|h| usize::from_str_radix(h, 16).ok()).unwrap_or(0)
+    };
+    let pick = |list: &[&str], n: usize| list.get(n % list.len()).copied().unwrap_or("proa").to_owned();
+    format!("{}_{}{:02}", pick(&FIRST, number(0..4)), pick(&SECOND, number(4..8)), number(8..12) % 100)
+}
+
+/// Makes a working directory in the container's own layer, where no layer has it. Links are followed inside only.
+pub(crate) fn make_working_dir(snapshot: &Snapshot, cwd: &Path) -> Result<(), Error> {
+    let roots = crate::launch::roots(snapshot);
+    let inner = cwd.strip_prefix("/").unwrap_or(cwd);
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let open = |root: &OwnedFd, path: &Path| {
+        rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    };
+    let root = |path: &Path| {
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
+    // A path with links may cross layers; the runtime resolves it in the whole. Only plain missing paths are made here.
+    let Some(upper) = roots.first() else { return Ok(()) };
+    let mut so_far = std::path::PathBuf::new();
+    let mut exists_below = true;
+    let own = root(upper).map_err(|e| Error::io(upper.display().to_string())(e.into()))?;
+    for part in inner.components() {
+        so_far.push(part);
+        if exists_below {
+            let found = roots.iter().find_map(|dir| {
+                let fd = root(dir).ok().and_then(|fd| open(&fd, &so_far).ok())?;
+                rustix::fs::fstat(&fd).ok()
+            });
+            match found.map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode)) {
+                Some(kind) if kind.is_dir() => continue,
+                // A file is in the way, or a link leads elsewhere: the start will say so.
+                Some(_) => return Ok(()),
+                None => exists_below = false,
+            }
+        }
+        copy_up_parents(&own, &so_far);
+    }
+    Ok(())
+}
+
+/// Makes every part of a path below an open root that is missing there. An existing directory of a lower layer becomes
+/// visible through it.
+fn copy_up_parents(root: &OwnedFd, path: &Path) {
+    let mut so_far = std::path::PathBuf::new();
+    for part in path.components() {
+        let parent = if so_far.as_os_str().is_empty() { Path::new(".").to_owned() } else { so_far.clone() };
+        so_far.push(part);
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(dir) = rustix::fs::openat2(root, &parent, flags, Mode::empty(), resolve) else { return };
+        let _ = rustix::fs::mkdirat(&dir, part.as_os_str(), Mode::from_raw_mode(0o755));
+    }
+}

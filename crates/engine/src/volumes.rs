@@ -1,0 +1,108 @@
+//! Volumes: asked for by name, and mounted by containers.
+
+use crate::engine::{blocking, passage};
+use crate::events::EventKind;
+use crate::record::{ContainerRecord, MountPoint};
+use crate::{Engine, Error};
+use proa_image::Snapshot;
+use proa_types::Filters;
+use proa_volume::{Volume, VolumeSpec};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// A volume as it is shown.
+pub type VolumeView = Volume;
+
+impl Engine {
+    /// Makes a volume, or returns the one there is.
+    ///
+    /// # Errors
+    /// [`Error::Volume`].
+    pub async fn volume_create(self: &Arc<Self>, spec: VolumeSpec) -> Result<Volume, Error> {
+        let engine = Arc::clone(self);
+        let volume = blocking(move || Ok(engine.volumes.create(&spec)?)).await?;
+        self.events_volume("create", &volume.name);
+        Ok(volume)
+    }
+
+    /// Volumes.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an unknown filter.
+    pub fn volumes(&self, filters: &Filters) -> Result<Vec<Volume>, Error> {
+        if let Some(key) = filters.unknown_key(&["dangling", "driver", "label", "name"]) {
+            return Err(Error::Invalid(format!("invalid filter '{key}'")));
+        }
+        let mut all = self.volumes.list()?;
+        all.retain(|volume| {
+            let unused = || self.volumes.users(&volume.name).is_ok_and(|users| users.is_empty());
+            filters.any("name", |text| volume.name.contains(text))
+                && filters.any("driver", |text| volume.driver == text)
+                && filters.labels_match(&volume.labels)
+                && filters.any("dangling", |text| matches!(text, "1" | "true") == unused())
+        });
+        Ok(all)
+    }
+
+    /// A volume.
+    ///
+    /// # Errors
+    /// [`Error::Volume`].
+    pub fn volume(&self, name: &str) -> Result<Volume, Error> {
+        Ok(self.volumes.inspect(name)?)
+    }
+
+    /// Removes a volume.
+    ///
+    /// # Errors
+    /// [`Error::Volume`] when it is in use.
+    pub async fn volume_remove(self: &Arc<Self>, name: &str, force: bool) -> Result<(), Error> {
+        passage("volume.remove");
+        let (engine, wanted) = (Arc::clone(self), name.to_owned());
+        blocking(move || Ok(engine.volumes.remove(&wanted, force)?)).await?;
+        self.events_volume("destroy", name);
+        Ok(())
+    }
+
+    pub(crate) fn events_volume(&self, action: &str, name: &str) {
+        self.events.tell(
+            EventKind::Volume,
+            action,
+            name,
+            BTreeMap::from([("driver".into(), "local".into())]),
+        );
+    }
+
+    /// Makes a volume's data reachable for a container, filled with what the image has there if it is new.
+    pub(crate) fn mount_volume(
+        &self,
+        record: &ContainerRecord,
+        mount: &MountPoint,
+        snapshot: &Snapshot,
+    ) -> Result<(), Error> {
+        if mount.copy {
+            self.fill(mount, snapshot)?;
+        }
+        self.volumes.mount(&mount.name, &record.id)?;
+        Ok(())
+    }
+
+    /// The topmost layer that has the directory is the one the volume is filled from.
+    fn fill(&self, mount: &MountPoint, snapshot: &Snapshot) -> Result<(), Error> {
+        let inner = mount.destination.strip_prefix("/").unwrap_or(&mount.destination);
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        for root in crate::launch::roots(snapshot) {
+            let Ok(root) = rustix::fs::open(&root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else {
+                continue;
+            };
+            if let Ok(dir) = rustix::fs::openat2(&root, inner, flags, Mode::empty(), resolve) {
+                self.volumes.populate(&mount.name, dir.as_fd())?;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
