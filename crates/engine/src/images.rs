@@ -283,7 +283,11 @@ impl Engine {
                     piece.truncate(n);
                     bytes::Bytes::from(piece)
                 });
-                if (end && message.is_ok()) || sender.blocking_send(message).is_err() || end {
+                // The end is told by closing, a failure in words.
+                if end && message.is_ok() {
+                    return Ok(());
+                }
+                if sender.blocking_send(message).is_err() || end {
                     return Ok(());
                 }
             }

@@ -291,7 +291,8 @@ impl Engine {
             engine.store.update(durability, |update| {
                 update.remove(&CONTAINERS, id.as_str())?;
                 update.remove(&NAMES, name.as_str())?;
-                Ok::<_, Error>(drop(Volumes::release_in(update, &id)?))
+                Volumes::release_in(update, &id)?;
+                Ok::<_, Error>(())
             })?;
             let _ = std::fs::remove_file(engine.run_file(id.as_str()));
             Ok(())

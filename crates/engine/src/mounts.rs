@@ -20,7 +20,7 @@ impl Engine {
     pub(crate) fn settle_mounts(&self, spec: &ContainerSpec, image: &ExecConfig) -> Result<Settled, Error> {
         let mut settled = Settled::default();
         for text in &spec.host.volumes_from {
-            self.from_other(text, &mut settled)?;
+            self.take_from_other(text, &mut settled)?;
         }
         for text in &spec.host.binds {
             let (point, volume) = bind(text)?;
@@ -42,13 +42,11 @@ impl Engine {
                 settled.volumes.push(volume);
             }
         }
-        settled
-            .mounts
-            .sort_by(|a, b| a.destination.components().count().cmp(&b.destination.components().count()));
+        settled.mounts.sort_by_key(|mount| mount.destination.components().count());
         Ok(settled)
     }
 
-    fn from_other(&self, text: &str, settled: &mut Settled) -> Result<(), Error> {
+    fn take_from_other(&self, text: &str, settled: &mut Settled) -> Result<(), Error> {
         let (name, mode) = text.split_once(':').map_or((text, ""), |(name, mode)| (name, mode));
         if !matches!(mode, "" | "ro" | "rw" | "z" | "Z") {
             return Err(Error::Invalid(format!("invalid mode: {mode}")));

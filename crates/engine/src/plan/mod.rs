@@ -118,7 +118,7 @@ fn kernel_mounts(record: &ContainerRecord) -> Vec<Mount> {
 
 /// `hosts`, `hostname` and `resolv.conf`, unless something else is mounted there.
 fn file_mounts(record: &ContainerRecord, facts: &Facts<'_>) -> Vec<Mount> {
-    let taken = |at: &str| record.mounts.iter().any(|mount| mount.destination == PathBuf::from(at));
+    let taken = |at: &str| record.mounts.iter().any(|mount| mount.destination == std::path::Path::new(at));
     let names = ["resolv.conf", "hostname", "hosts"];
     let wanted = names.into_iter().filter(|name| !taken(&format!("/etc/{name}")));
     let access = if record.spec.host.readonly_rootfs { "ro" } else { "rw" };
