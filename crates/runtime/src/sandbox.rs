@@ -147,13 +147,14 @@ impl Sandbox {
         let start = Order::Start(Box::new(Start { layout, process: plan, counts }));
         let mut fds: Vec<_> = mounts.iter().chain(&streams.fds).map(AsFd::as_fd).collect();
         fds.extend(request.exec_fifo.iter().chain(&request.preserved).map(AsFd::as_fd));
+        // Before the program can run: it may be gone a moment after.
+        let held = Held::of(self.pid)?;
         self.channel.send(&start, &fds).map_err(|error| Error::step("talk to init", error))?;
         // The program's copies are the only ones then, so that their ends are seen.
         drop((mounts, streams.fds));
-        let held = Held::of(self.pid);
         let outcome = await_program(&self.channel, self.pidfd.as_fd(), waits)?;
         warnings.extend(outcome.warnings);
-        self.into_container(held?, outcome.terminal, warnings, request.id)
+        self.into_container(held, outcome.terminal, warnings, request.id)
     }
 
     fn into_container(
