@@ -5,6 +5,7 @@ use crate::record::{DIGESTS, IMAGES, ImageRecord, LAYERS, LayerRecord, ManifestR
 use crate::store::Inner;
 use crate::{Error, Image, NewImage, Result};
 use proa_oci::Digest;
+use proa_oci::image::{ImageConfig, Manifest, unambiguous};
 use proa_state::{Durability, Store};
 use proa_types::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,6 +109,9 @@ impl Plan {
                 }
             }
         }
+        if let Some((media_type, bytes)) = image.manifest {
+            check_manifest(&id, &config, media_type, bytes)?;
+        }
         let old = catalog.images.get(&id).map(|entry| &entry.record);
         let named = image.tag.is_some();
         let manifest = image.manifest.map(|(media_type, bytes)| {
@@ -150,6 +154,22 @@ impl Plan {
         let image = |id: &Digest| catalog.images.get(id).map(|entry| Arc::clone(&entry.image));
         self.ids.iter().map(|id| image(id).ok_or_else(|| Error::NotFound(id.to_string()))).collect()
     }
+}
+
+/// A manifest must be one, of this configuration, with as many layers.
+fn check_manifest(id: &Digest, config: &ImageConfig, media_type: &str, bytes: &[u8]) -> Result<()> {
+    let wrong = |problem: String| Error::Inconsistent { image: id.short().into(), problem };
+    unambiguous(media_type, bytes).map_err(|problem| wrong(format!("its manifest is refused: {problem}")))?;
+    let manifest: Manifest = serde_json::from_slice(bytes)
+        .map_err(|source| Error::Document { what: format!("manifest of image {}", id.short()), source })?;
+    if manifest.config.digest != *id {
+        return Err(wrong(format!("its manifest is for {}", manifest.config.digest.short())));
+    }
+    let (named, diffs) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+    if named == diffs {
+        return Ok(());
+    }
+    Err(wrong(format!("its manifest names {named} layers, its configuration {diffs}")))
 }
 
 fn text(id: &Digest, bytes: &[u8]) -> Result<String> {

@@ -203,6 +203,38 @@ pub struct History {
     pub empty_layer: bool,
 }
 
+/// Whether a document is what its media type says, and could not be taken for the other of manifest and index
+/// (CVE-2021-41190). The error is what is wrong.
+///
+/// # Errors
+/// A text for people.
+pub fn unambiguous(media_type: &str, bytes: &[u8]) -> Result<(), &'static str> {
+    #[derive(Deserialize)]
+    struct Kinds {
+        #[serde(default, rename = "mediaType")]
+        media_type: Option<String>,
+        #[serde(default)]
+        manifests: Option<serde::de::IgnoredAny>,
+        #[serde(default)]
+        layers: Option<serde::de::IgnoredAny>,
+        #[serde(default)]
+        config: Option<serde::de::IgnoredAny>,
+    }
+    // serde would read an array as a structure, too.
+    let object = bytes.trim_ascii_start().starts_with(b"{");
+    let kinds: Option<Kinds> = if object { serde_json::from_slice(bytes).ok() } else { None };
+    let kinds = kinds.ok_or("it is not a JSON object with each field once")?;
+    if kinds.media_type.is_some_and(|said| said != media_type) {
+        return Err("its mediaType is not the one it was announced as");
+    }
+    let index = matches!(media_type, media::INDEX | media::DOCKER_LIST);
+    match (index, kinds.manifests.is_some(), kinds.layers.is_some() || kinds.config.is_some()) {
+        (true, _, true) => Err("it is announced as an index but has the fields of a manifest"),
+        (false, true, _) => Err("it is announced as a manifest but has the fields of an index"),
+        _ => Ok(()),
+    }
+}
+
 /// The chain ids of a list of diff ids (image-spec, config.md#layer-chainid), base first.
 pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
     let mut chain: Vec<Digest> = Vec::with_capacity(diff_ids.len());
@@ -231,6 +263,19 @@ mod tests {
             "rootfs":{"type":"layers","diff_ids":null},"history":null}"#;
         let config: ImageConfig = serde_json::from_str(text).unwrap();
         assert_eq!(config.config.cmd.as_deref(), Some(&["sh".to_owned()][..]));
+    }
+
+    #[test]
+    fn documents_of_two_kinds_are_refused() {
+        let both = br#"{"schemaVersion":2,"manifests":[],"layers":[],"config":{}}"#;
+        for kind in [media::INDEX, media::MANIFEST, media::DOCKER_LIST, media::DOCKER_MANIFEST] {
+            assert!(unambiguous(kind, both).is_err());
+            assert!(unambiguous(kind, br#"{"mediaType":"text/plain"}"#).is_err());
+            assert!(unambiguous(kind, format!(r#"{{"mediaType":"{kind}"}}"#).as_bytes()).is_ok());
+        }
+        assert!(unambiguous(media::MANIFEST, br#"{"layers":[],"config":{}}"#).is_ok());
+        assert!(unambiguous(media::INDEX, br#"{"manifests":[]}"#).is_ok());
+        assert!(unambiguous(media::INDEX, b"[]").is_err());
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl std::str::FromStr for Reference {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
             _ => (rest, None),
         };
-        if name.is_empty() || name.len() > 255 || tag.is_some_and(|tag| !is_tag(tag)) {
+        if name.is_empty() || tag.is_some_and(|tag| !is_tag(tag)) {
             return Err(bad());
         }
         let (domain, path) = split_domain(name);
@@ -100,7 +100,9 @@ impl std::str::FromStr for Reference {
         let official = domain == DEFAULT_DOMAIN && !path.contains('/');
         let path = if official { format!("library/{path}") } else { path.to_owned() };
         let implied = digest.is_none().then(|| "latest".to_owned());
-        Ok(Self { domain: domain.into(), path, tag: tag.map(Into::into).or(implied), digest })
+        let reference = Self { domain: domain.into(), path, tag: tag.map(Into::into).or(implied), digest };
+        // As in distribution/reference, the limit holds for the whole name.
+        if reference.domain.len() + 1 + reference.path.len() > 255 { Err(bad()) } else { Ok(reference) }
     }
 }
 

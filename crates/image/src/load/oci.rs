@@ -5,7 +5,7 @@ use super::archive::{Archive, parse};
 use super::docker::name;
 use crate::ingest::matches;
 use crate::{Error, Result};
-use proa_oci::image::{Descriptor, ImageConfig, Index, Manifest, media};
+use proa_oci::image::{Descriptor, ImageConfig, Index, Manifest, media, unambiguous};
 use proa_oci::{Digest, Platform, Reference};
 
 const INDEX: &str = "index.json";
@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 4;
 pub(crate) fn images(archive: &Archive<'_>) -> Result<Vec<Found>> {
     let index: Index = archive.document(INDEX, INDEX)?;
     let mut found: Vec<Found> = Vec::new();
-    for entry in &index.manifests {
+    for entry in index.manifests.iter().filter(|entry| !is_for_others(entry, &index)) {
         let Some(manifest) = choose(archive, entry, INDEX, 0)? else { continue };
         let mut image = image(archive, &manifest)?;
         match found.iter_mut().find(|other| other.config == image.config) {
@@ -30,6 +30,15 @@ pub(crate) fn images(archive: &Archive<'_>) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// Whether an entry is for another platform, and one of the same name is for this, or for no platform at all.
+fn is_for_others(entry: &Descriptor, index: &Index) -> bool {
+    let host = Platform::host();
+    let fits = |entry: &Descriptor| entry.platform.as_ref().is_none_or(|platform| platform.runs_on(&host));
+    let unknown = entry.platform.as_ref().is_some_and(|platform| platform.os == "unknown");
+    let twin = |other: &Descriptor| other.annotations == entry.annotations && fits(other);
+    unknown || (!fits(entry) && index.manifests.iter().any(twin))
+}
+
 fn path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
@@ -39,6 +48,10 @@ fn document<'a>(archive: &'a Archive<'_>, wanted: &Descriptor, from: &str) -> Re
     let path = path(&wanted.digest);
     let bytes = archive.bytes(&path, from)?;
     matches(&path, &wanted.digest, &Digest::of(bytes))?;
+    if wanted.media_type != media::CONFIG && wanted.media_type != media::DOCKER_CONFIG {
+        unambiguous(&wanted.media_type, bytes)
+            .map_err(|problem| Error::Archive { file: path, problem: problem.into() })?;
+    }
     Ok(bytes)
 }
 

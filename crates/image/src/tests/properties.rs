@@ -39,6 +39,17 @@ proptest! {
     }
 
     #[test]
+    fn whole_names_mean_what_they_say(text in "[a-z0-9./:@_-]{0,30}", long in "[a-z]{0,300}") {
+        for text in [text.clone(), format!("{text}/{long}"), format!("localhost:5000/{text}")] {
+            if let Ok(reference) = text.parse::<proa_oci::Reference>() {
+                let whole = reference.repository().parse::<proa_oci::Reference>();
+                prop_assert_eq!(whole.map(|r| r.repository()), Ok(reference.repository()));
+                let _ = reference.familiar().parse::<proa_oci::Reference>();
+            }
+        }
+    }
+
+    #[test]
     fn a_damaged_archive_is_read_without_panic(at in 0..20_000usize, byte in any::<u8>(), sum in any::<bool>()) {
         let mut bytes = rich_layer();
         let at = at % bytes.len();
