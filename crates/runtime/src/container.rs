@@ -181,7 +181,9 @@ impl Container {
     pub fn release(mut self) -> Result<(), Error> {
         self.leader = None;
         self.held = None;
-        let _ = self.cgroup.kill();
+        if self.cgroup.pids().is_ok_and(|pids| !pids.is_empty()) {
+            let _ = self.cgroup.kill();
+        }
         Ok(self.cgroup.remove()?)
     }
 }

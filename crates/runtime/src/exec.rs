@@ -5,7 +5,7 @@ use crate::channel::Channel;
 use crate::container::{Exec, ExecOptions};
 use crate::leader::Leader;
 use crate::process::{self, Descriptors, Report, TerminalRequest};
-use crate::{Error, Stdio, init, lsm, rlimit};
+use crate::{Error, Stdio, birthplace, init, lsm, rlimit};
 use proa_oci::runtime::{Process, State};
 use proa_sys::process::{Clone3, Cloned, clone3};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -167,19 +167,17 @@ fn make(target: &Target<'_>, channel: &Channel) -> Result<(i32, OwnedFd), Error>
     move_into_thread_name_spaces(target.pidfd, ThreadNameSpaceType::PROCESS_ID).map_err(|error| {
         Error::State { needed: "running", reason: std::io::Error::from(error).to_string() }
     })?;
-    let made = clone3(&Clone3 { cgroup: target.cgroup.clone_into(), ..Clone3::default() });
+    let made = clone3(&Clone3 { cgroup: birthplace::unified(target.cgroup), ..Clone3::default() });
     if let Ok(Cloned::Child) = made {
-        match channel.fd().try_clone_to_owned() {
-            Ok(end) => main(Channel::from_fd(end)),
-            Err(_) => proa_sys::process::exit(1),
+        match (channel.fd().try_clone_to_owned(), birthplace::enter_v1(target.cgroup)) {
+            (Ok(end), Ok(())) => main(Channel::from_fd(end)),
+            (_, Err(error)) => init::fail(channel, error),
+            _ => proa_sys::process::exit(1),
         }
     }
     let back = move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID));
     let Cloned::Parent { pid, pidfd } = made.map_err(failed)? else { unreachable!("the child went its way") };
     back.map_err(|error| failed(error.into()))?;
-    if target.cgroup.clone_into().is_none() {
-        target.cgroup.join(pid)?;
-    }
     Ok((pid, pidfd))
 }
 

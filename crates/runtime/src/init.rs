@@ -1,13 +1,13 @@
 //! A container's first process, from its birth in the namespaces to the program.
 
-use crate::cgroup::CgroupPath;
+use crate::cgroup::Cgroup;
 use crate::channel::Channel;
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::process::{self, Descriptors, Report};
 use crate::rootfs;
 use crate::stage::Stage;
-use crate::{Error, SandboxSpec, capability};
+use crate::{Error, SandboxSpec, birthplace, capability};
 use proa_sys::process::{exit, namespace, unshare};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::DumpableBehavior;
@@ -20,8 +20,6 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(crate) enum Order {
     /// Ids are mapped.
     Mapped,
-    /// It is in its cgroup.
-    Joined,
     /// Stage 2. Descriptors: as [`Layout`] counts them, then streams, fifo, preserved.
     Start(Box<Start>),
 }
@@ -39,7 +37,7 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) struct Birth<'a> {
     pub(crate) spec: &'a SandboxSpec,
-    pub(crate) cgroup: &'a CgroupPath,
+    pub(crate) cgroup: &'a Cgroup,
     /// Bits of the namespaces that were or will be made.
     pub(crate) new: u64,
     pub(crate) channel: Channel,
@@ -64,6 +62,8 @@ pub(crate) fn fail(channel: &Channel, error: Error) -> ! {
 }
 
 fn live(birth: &Birth<'_>, channel: &mut Channel) -> Result<Infallible, Error> {
+    // Before anything else: with the rights, the descriptors and the view of the process this is a copy of.
+    birthplace::enter_v1(birth.cgroup)?;
     isolate(channel)?;
     if birth.new & namespace::USER != 0 {
         expect(channel, |order| matches!(order, Order::Mapped))?;
@@ -73,11 +73,10 @@ fn live(birth: &Birth<'_>, channel: &mut Channel) -> Result<Infallible, Error> {
         bring_loopback_up()?;
     }
     let mut stage = Stage::begin(birth.spec)?;
-    expect(channel, |order| matches!(order, Order::Joined))?;
     if birth.new & namespace::CGROUP != 0 {
         unshare(namespace::CGROUP).map_err(|error| Error::step("make the cgroup namespace", error))?;
     }
-    stage.finish(birth.spec, birth.cgroup)?;
+    stage.finish(birth.spec, birth.cgroup.path())?;
     if !birth.spec.host_root {
         capability::drop_bounding(capability::bits(&birth.spec.bounding, &mut Vec::new()))?;
     }

@@ -4,8 +4,9 @@
 //! (the kernel waits for an RCU grace period). The leader clones with `CLONE_PARENT`, so what it makes is a child of the
 //! process that made the leader. It ends when the other end of its channel is closed.
 
+use crate::cgroup::Cgroup;
 use crate::channel::Channel;
-use crate::{Error, exec, init};
+use crate::{Error, birthplace, exec, init};
 use proa_sys::process::{Clone3, Cloned, clone3, exit};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
@@ -20,13 +21,13 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    /// Makes one, not yet in the cgroup. Its processes are born in the pid namespace of `init`.
-    pub(crate) fn spawn(init: BorrowedFd<'_>) -> Result<Self, Error> {
+    /// Makes one, in the cgroup. Its processes are born in the pid namespace of `init`.
+    pub(crate) fn spawn(init: BorrowedFd<'_>, cgroup: &Cgroup) -> Result<Self, Error> {
         let failed = |error: std::io::Error| Error::step("make the process that makes later ones", error);
         let (ours, theirs) = Channel::pair().map_err(failed)?;
-        match clone3(&Clone3::default()).map_err(failed)? {
+        match clone3(&Clone3 { cgroup: birthplace::unified(cgroup), ..Clone3::default() }).map_err(failed)? {
             Cloned::Parent { pid, pidfd } => Ok(Self { pid, pidfd, channel: ours }),
-            Cloned::Child => lead(&theirs, init),
+            Cloned::Child => lead(&theirs, init, cgroup),
         }
     }
 
@@ -53,10 +54,10 @@ impl Drop for Leader {
     }
 }
 
-fn lead(channel: &Channel, container: BorrowedFd<'_>) -> ! {
+fn lead(channel: &Channel, container: BorrowedFd<'_>, cgroup: &Cgroup) -> ! {
     // The pid namespace is that of later children only. Where it is the host's own, nothing changes.
     let entered = move_into_thread_name_spaces(container, ThreadNameSpaceType::PROCESS_ID);
-    if entered.is_err() || init::isolate(channel).is_err() {
+    if birthplace::enter_v1(cgroup).is_err() || entered.is_err() || init::isolate(channel).is_err() {
         exit(1);
     }
     let _ = rustix::thread::set_name(c"proa-leader");

@@ -8,6 +8,7 @@
 //! The calling process must be single-threaded: init is a copy of it made by clone3(2), without exec.
 //! Needs Linux 5.12 (`mount_setattr`, `close_range`, `openat2`, setns by pidfd).
 
+mod birthplace;
 mod capability;
 pub mod cgroup;
 mod cgroup_mount;

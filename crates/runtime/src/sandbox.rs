@@ -9,7 +9,7 @@ use crate::init::{self, Birth, Order, Start};
 use crate::leader::Leader;
 use crate::namespace::{self, Namespaces};
 use crate::process::{Plan, Report, TerminalRequest};
-use crate::{Error, SandboxSpec, StartContainer, hook, layout, lsm, rlimit, seccomp};
+use crate::{Error, SandboxSpec, StartContainer, birthplace, hook, layout, lsm, rlimit, seccomp};
 use proa_oci::runtime::{Process, Resources, State};
 use proa_sys::process::namespace as kinds;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
@@ -45,52 +45,35 @@ impl Sandbox {
     }
 
     fn build(spec: &SandboxSpec, path: &CgroupPath, with_leader: bool) -> Result<Self, Error> {
-        let layout = CgroupLayout::host()?;
         let namespaces = Namespaces::open(&spec.namespaces, &spec.time_offsets)?;
-        // On v2 init is born in its cgroup; on v1 it is moved there while it builds its filesystems, since the first
-        // such move after a quiet moment takes the kernel ten milliseconds.
-        let early = layout.is_unified().then(|| Cgroup::create(path, &spec.devices)).transpose()?;
         let (ours, theirs) = Channel::pair().map_err(|error| Error::step("make a channel", error))?;
+        let cgroup = Cgroup::create(path, &spec.devices)?;
         let new =
             [kinds::USER, kinds::NETWORK, kinds::CGROUP].into_iter().filter(|bit| namespaces.makes(*bit));
-        let birth = Birth { spec, cgroup: path, new: new.sum(), channel: theirs };
-        let spawned = namespaces.spawn(early.as_ref().and_then(Cgroup::clone_into), || init::main(birth));
+        let birth = Birth { spec, cgroup: &cgroup, new: new.sum(), channel: theirs };
+        let spawned = namespaces.spawn(birthplace::unified(&cgroup), || init::main(birth));
         let (pid, pidfd) = match spawned {
             Ok(spawned) => spawned,
             Err(error) => {
-                let _ = early.map(Cgroup::remove);
+                let _ = cgroup.remove();
                 return Err(error);
             }
         };
-        let mut sandbox = Self {
-            spec: spec.clone(),
-            pid,
-            pidfd,
-            channel: ours,
-            cgroup: early,
-            leader: None,
-            started: false,
-        };
-        sandbox.finish(path, &namespaces, with_leader)?;
+        let spec = spec.clone();
+        let cgroup = Some(cgroup);
+        let mut sandbox = Self { spec, pid, pidfd, channel: ours, cgroup, leader: None, started: false };
+        sandbox.finish(&namespaces, with_leader)?;
         Ok(sandbox)
     }
 
     /// Does the parent's part of stage 1, and waits for init's.
-    fn finish(&mut self, path: &CgroupPath, namespaces: &Namespaces, with_leader: bool) -> Result<(), Error> {
+    fn finish(&mut self, namespaces: &Namespaces, with_leader: bool) -> Result<(), Error> {
         if namespaces.makes(kinds::USER) {
             namespace::map_ids(self.pid, &self.spec.uid_mappings, &self.spec.gid_mappings)?;
             self.order(&Order::Mapped)?;
         }
-        if with_leader {
-            self.leader = Some(Leader::spawn(self.pidfd.as_fd())?);
-        }
-        if self.cgroup.is_none() {
-            let cgroup = self.cgroup.insert(Cgroup::create(path, &self.spec.devices)?);
-            cgroup.join(self.pid)?;
-        }
-        self.order(&Order::Joined)?;
-        if let (Some(leader), Some(cgroup)) = (&self.leader, &self.cgroup) {
-            cgroup.join(leader.pid())?;
+        if let (true, Some(cgroup)) = (with_leader, &self.cgroup) {
+            self.leader = Some(Leader::spawn(self.pidfd.as_fd(), cgroup)?);
         }
         match self.channel.receive::<Report>().map_err(|error| Error::step("wait for init", error))? {
             Some((Report::Prepared, _)) => Ok(()),
