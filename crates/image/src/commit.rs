@@ -11,6 +11,9 @@ use proa_types::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
+/// Layers of an image: what overlayfs stacks (`OVL_MAX_STACK`).
+const MAX_LAYERS: usize = 500;
+
 /// What one transaction will write.
 #[derive(Default)]
 struct Plan {
@@ -99,6 +102,10 @@ impl Plan {
     fn add(&mut self, image: &NewImage<'_>, catalog: &Catalog) -> Result<()> {
         let id = Digest::of(image.config);
         let config = parse_config(&id, image.config)?;
+        if config.rootfs.diff_ids.len() > MAX_LAYERS {
+            let problem = format!("it has more than {MAX_LAYERS} layers, which no kernel mounts");
+            return Err(Error::Inconsistent { image: id.short().into(), problem });
+        }
         for diff in &config.rootfs.diff_ids {
             match (catalog.layers.contains_key(diff), catalog.pending.get(diff)) {
                 (true, _) => {}

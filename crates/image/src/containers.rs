@@ -12,6 +12,9 @@ use proa_oci::Digest;
 use std::collections::HashSet;
 use std::os::fd::AsFd;
 
+/// The directory that stands for the layers of an image that has none.
+pub(crate) const NO_LAYER: &str = "none";
+
 impl ImageStore {
     /// Makes the root file system of a container over the layers of an image ([`crate::Image::layers`]).
     /// `key` is the container's id, or another name of letters, digits, `-`, `_` and `.`. Fast: nothing is
@@ -105,14 +108,21 @@ impl Inner {
         Ok(dirs)
     }
 
-    /// Directories of layers, topmost first.
+    /// Directories of layers, topmost first. A layer that an image has twice (empty ones are common) counts
+    /// where it is topmost: below, it could add nothing, and overlayfs refuses the same directory twice.
     fn dirs(&self, catalog: &Catalog, layers: &[Digest]) -> Result<Vec<LayerDir>> {
+        let mut seen = HashSet::new();
         let dir = |diff: &Digest| {
-            let layer =
-                catalog.layer(diff).ok_or_else(|| Error::NotFound(format!("layer {}", diff.short())))?;
-            Ok(self.layer_dir(layer).join("fs"))
+            let missing = || Error::NotFound(format!("layer {}: pull or load its image again", diff.short()));
+            Ok(self.layer_dir(catalog.layer(diff).ok_or_else(missing)?).join("fs"))
         };
-        layers.iter().rev().map(dir).collect()
+        let dirs: Result<Vec<LayerDir>> =
+            layers.iter().rev().filter(|diff| seen.insert(*diff)).map(dir).collect();
+        match dirs {
+            // overlayfs wants a layer, if an empty one.
+            Ok(dirs) if dirs.is_empty() => Ok(vec![self.layers.join(NO_LAYER)]),
+            dirs => dirs,
+        }
     }
 
     /// Reads back which layers each snapshot stands on.

@@ -1,5 +1,6 @@
 //! Layers of the store: making their directories, registering them, reading them back, letting them go.
 
+use crate::containers::NO_LAYER;
 use crate::content::{Content, make_dir, names};
 use crate::layer::{Compression, Failure, Received, SpoolFor, receive};
 use crate::recipe::Rebuilt;
@@ -167,11 +168,14 @@ impl Inner {
 
     /// Removes what a crash left behind: layer directories and blobs the catalog does not know.
     pub(crate) fn sweep(&self) -> Result<()> {
-        make_dir(&self.layers)?;
+        let none = self.layers.join(NO_LAYER);
+        make_dir(&none)?;
+        std::fs::set_permissions(&none, std::fs::Permissions::from_mode(0o755))
+            .map_err(Error::io(format!("cannot make {}", none.display())))?;
         let catalog = self.catalog();
         let known: HashSet<&str> = catalog.layers.values().map(|layer| layer.dir.as_str()).collect();
         for name in names(&self.layers) {
-            if !known.contains(name.as_str()) && !name.starts_with("c-") {
+            if !known.contains(name.as_str()) && !name.starts_with("c-") && name != NO_LAYER {
                 remove_tree(&self.layers.join(name))?;
             }
         }

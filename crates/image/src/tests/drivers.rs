@@ -113,6 +113,20 @@ fn layers_stack_and_whiteouts_hide() {
 }
 
 #[test]
+fn a_layer_may_come_twice() {
+    let (a, b, empty) = (tar(&[file("d/x", "a")]), tar(&[file("d/x", "b"), file("y", "b")]), tar(&[]));
+    with_each_driver("twice", &[&empty, &a, &empty, &b, &a, &empty], |root| {
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+        assert_eq!((read("d/x").as_str(), read("y").as_str()), ("a", "b"));
+    });
+}
+
+#[test]
+fn an_image_may_have_no_layer() {
+    with_each_driver("none", &[], |root| assert_eq!(std::fs::read_dir(root).unwrap().count(), 0));
+}
+
+#[test]
 fn attributes_survive() {
     with_each_driver("attributes", &[&rich_layer()], |root| {
         let meta = |path: &str| std::fs::symlink_metadata(root.join(path)).unwrap();

@@ -22,7 +22,7 @@ pub(crate) fn assert_clean(store: &ImageStore, root: &Path) {
     assert!(store.list().is_empty());
     for dir in ["content/blobs/sha256", "content/ingest", "snapshots/overlay"] {
         let mut names = crate::content::names(&root.join(dir));
-        names.retain(|name| !name.starts_with(crate::spare::PREFIX));
+        names.retain(|name| name != crate::containers::NO_LAYER && !name.starts_with(crate::spare::PREFIX));
         assert!(names.is_empty(), "{dir} holds {names:?}");
     }
 }

@@ -90,6 +90,7 @@ fn the_built_in_image_loads_and_can_be_mounted() {
 mod drivers;
 mod foreign;
 mod hostile;
+mod layouts;
 mod names;
 mod properties;
 mod pull;

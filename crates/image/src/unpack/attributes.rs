@@ -32,6 +32,12 @@ impl Meta {
         }
     }
 
+    /// Bytes it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let xattrs: usize = self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        size_of::<Self>() + xattrs
+    }
+
     /// What a directory gets that no entry names.
     pub(crate) fn implied() -> Self {
         Self { mode: 0o755, uid: 0, gid: 0, mtime: None, xattrs: Vec::new() }

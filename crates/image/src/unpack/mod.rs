@@ -66,10 +66,7 @@ fn add<R: BufRead>(tree: &mut Tree, entry: &Entry, reader: &mut Reader<R, Record
     let (parent, name) = path::split(&clean);
     if clean.is_empty() {
         return match entry.kind {
-            Kind::Directory => {
-                tree.directory(Vec::new(), Meta::of(entry));
-                Ok(())
-            }
+            Kind::Directory => tree.directory(Vec::new(), Meta::of(entry)),
             _ => Err(refused(entry, "would replace the root of the layer")),
         };
     }
@@ -119,7 +116,7 @@ fn directory(tree: &mut Tree, place: &place::Place, entry: &Entry) -> Result<(),
             false
         }
     };
-    tree.directory(place.path(), Meta::of(entry));
+    tree.directory(place.path(), Meta::of(entry))?;
     if !opaque {
         return Ok(());
     }
@@ -180,10 +177,7 @@ fn whiteout(tree: &mut Tree, entry: &Entry, parent: &[u8], hidden: &[u8]) -> Res
     let place = tree.place(parent, hidden, entry)?;
     let mode = Mode::empty();
     match mknodat(place.dir.as_fd(), place.name.as_slice(), FileType::CharacterDevice, mode, makedev(0, 0)) {
-        Ok(()) => {
-            tree.whiteout(place.path());
-            Ok(())
-        }
+        Ok(()) => tree.whiteout(place.path()),
         Err(rustix::io::Errno::EXIST) => match place.subdirectory() {
             // The layer hides a directory and has one of its own: it starts empty.
             Ok(dir) => attributes::make_opaque(dir.as_fd(), entry),

@@ -16,6 +16,8 @@ use std::rc::Rc;
 
 /// Open directories kept at hand.
 const OPEN_DIRS: usize = 16;
+/// Bytes of the names that have to be remembered until the end.
+const MAX_REMEMBERED: usize = 256 << 20;
 /// Entries of one layer that may replace others of it.
 const MAX_MOVES: usize = 10_000;
 
@@ -56,6 +58,7 @@ pub(crate) struct Tree {
     moves: Vec<Move>,
     shadow: Option<OwnedFd>,
     files: u64,
+    remembered: usize,
 }
 
 impl Tree {
@@ -72,6 +75,7 @@ impl Tree {
             moves: Vec::new(),
             shadow: None,
             files: 0,
+            remembered: 0,
         })
     }
 
@@ -154,7 +158,7 @@ impl Tree {
             };
             let dir = dir.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
             match mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
-                Ok(()) => drop(self.directories.insert(path::join(&canonical, name), Meta::implied())),
+                Ok(()) => self.directory(path::join(&canonical, name), Meta::implied())?,
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(failed(entry, errno)),
             }
@@ -219,13 +223,28 @@ impl Tree {
     }
 
     /// Remembers what a directory gets at the end.
-    pub(crate) fn directory(&mut self, path: Vec<u8>, meta: Meta) {
+    pub(crate) fn directory(&mut self, path: Vec<u8>, meta: Meta) -> Result<(), Error> {
+        self.remember(path.len() + meta.weight())?;
         self.directories.insert(path, meta);
+        Ok(())
     }
 
     /// Remembers a whiteout of this layer.
-    pub(crate) fn whiteout(&mut self, path: Vec<u8>) {
+    pub(crate) fn whiteout(&mut self, path: Vec<u8>) -> Result<(), Error> {
+        self.remember(path.len())?;
         self.whiteouts.insert(path);
+        Ok(())
+    }
+
+    fn remember(&mut self, bytes: usize) -> Result<(), Error> {
+        self.remembered += bytes + 64;
+        if self.remembered > MAX_REMEMBERED {
+            return Err(Error::TooMuch {
+                limit: MAX_REMEMBERED as u64,
+                what: "bytes of names of directories",
+            });
+        }
+        Ok(())
     }
 
     /// Whether `path` is a whiteout of this layer.
