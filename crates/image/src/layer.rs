@@ -238,7 +238,7 @@ fn inflate(
         }
         total += chunk.bytes().len() as u64;
         let most = taken.load(Ordering::Relaxed).saturating_mul(limits.ratio);
-        if total > Limits::RATIO_FROM && total > most {
+        if total > limits.ratio_from && total > most {
             return Err(tar::Error::TooMuch { limit: most, what: "bytes for how well it is compressed" });
         }
         if !send(&chunk, to) || chunk.bytes().is_empty() {

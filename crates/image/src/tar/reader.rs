@@ -19,19 +19,16 @@ pub struct Limits {
     pub entries: u64,
     /// Bytes, all in all.
     pub bytes: u64,
-    /// How many times larger than what it was compressed to it may be, once it is larger than
-    /// [`Limits::RATIO_FROM`]. (gzip ends at 1032, for zeros only.)
+    /// How many times larger than what it was compressed to it may be, once it is larger than `ratio_from`.
+    /// (gzip ends at 1032, for zeros only; zstd nowhere.)
     pub ratio: u64,
-}
-
-impl Limits {
     /// Below this many bytes nobody asks how well an archive is compressed.
-    pub const RATIO_FROM: u64 = 1 << 30;
+    pub ratio_from: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 4_000_000, bytes: 1 << 38, ratio: 400 }
+        Self { entries: 4_000_000, bytes: 1 << 38, ratio: 400, ratio_from: 1 << 30 }
     }
 }
 

@@ -139,13 +139,18 @@ fn bombs_and_floods_are_stopped() {
     store.limit(Limits { entries: 10, bytes: 1 << 20, ..Limits::default() });
     let many: Vec<Entry> = (0..11).map(|n| file(&format!("f{n}"), "")).collect();
     let large = tar(&[file("large", &"x".repeat(2 << 20))]);
-    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    std::io::Write::write_all(&mut bomb, &large).unwrap();
-    let bomb = bomb.finish().unwrap();
+    let bomb = gzip(&large);
     for (layer, text) in [(tar(&many), "10 entries"), (large, "1048576 bytes"), (bomb, "1048576 bytes")] {
         let error =
             store.load(docker_archive(&[&layer], &["t"], "").as_slice(), &()).unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
+        assert_clean(&store, dir.path());
+    }
+    store.limit(Limits { ratio: 100, ratio_from: 1 << 20, ..Limits::default() });
+    let zeros = tar(&[file("zeros", &"\0".repeat(8 << 20))]);
+    for bomb in [zstd::encode_all(zeros.as_slice(), 1).unwrap(), gzip(&zeros)] {
+        let error = store.load(docker_archive(&[&bomb], &["t"], "").as_slice(), &()).unwrap_err().to_string();
+        assert!(error.contains("how well it is compressed"), "{error}");
         assert_clean(&store, dir.path());
     }
 }

@@ -124,6 +124,13 @@ pub(crate) fn link(kind: Kind, path: &str, target: &str) -> Entry {
     Entry { kind, link: target.as_bytes().to_vec(), ..Entry::file(path, 0o777, 0) }
 }
 
+/// Compresses.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// An image configuration over plain layers.
 pub(crate) fn config(layers: &[&[u8]], extra: &str) -> Vec<u8> {
     let diffs: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();

@@ -3,13 +3,7 @@
 use super::*;
 use crate::{Error, NewImage};
 use proa_oci::image::{Descriptor, Manifest, media};
-use std::io::{Read, Write};
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
+use std::io::Read;
 
 struct Remote {
     blobs: Vec<(Descriptor, Digest, Vec<u8>)>,
