@@ -1,1 +1,16 @@
-//! The HTTP edge of the engine
+//! The HTTP edge of the engine: routes, versions, streams, wire <-> domain.
+//!
+//! Every route of the Engine API is in one table ([`route::ROUTES`]); those that are not part of this version answer
+//! 501 and name themselves. The table also makes the endpoint part of docs/COMPAT.md.
+
+mod body;
+mod convert;
+mod error;
+mod hijack;
+mod query;
+mod route;
+mod routes;
+mod server;
+
+pub use route::compat_markdown;
+pub use server::{Api, serve};

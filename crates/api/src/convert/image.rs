@@ -1,0 +1,74 @@
+//! Images as inspect and list show them.
+
+use super::unit;
+use proa_docker_api::{self as wire, ContainerConfig, ImageInspect, ImageSummary};
+use proa_engine::{Engine, ImageView};
+use proa_types::Timestamp;
+
+fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+/// Names for list: an image without one is `<none>:<none>` up to API 1.42.
+pub(crate) fn summary(image: &ImageView, engine: &Engine, old: bool) -> ImageSummary {
+    let none = |list: &Vec<String>, text: &str| {
+        if list.is_empty() && old { vec![text.to_owned()] } else { list.clone() }
+    };
+    ImageSummary {
+        id: image.id.to_string(),
+        parent_id: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        repo_tags: Some(none(&image.repo_tags, "<none>:<none>")),
+        repo_digests: Some(none(&image.repo_digests, "<none>@<none>")),
+        created: image.created.seconds(),
+        size: signed(image.size),
+        shared_size: -1,
+        virtual_size: old.then(|| signed(image.size)),
+        labels: Some(image.config.config.labels.clone()),
+        containers: i64::try_from(engine.image_users(&image.id)).unwrap_or(-1),
+    }
+}
+
+/// An image for inspect.
+pub(crate) fn inspect(image: &ImageView, engine: &Engine, old: bool) -> ImageInspect {
+    let own = &image.config;
+    let driver = engine.images().driver_data(None, &image.layers);
+    let last_history = own.history.last().map(|step| step.comment.clone());
+    ImageInspect {
+        id: image.id.to_string(),
+        repo_tags: image.repo_tags.clone(),
+        repo_digests: image.repo_digests.clone(),
+        parent: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        comment: last_history.unwrap_or_default(),
+        created: own.created.clone().unwrap_or_else(|| Timestamp(0).to_string()),
+        author: own.author.clone(),
+        config: config(image),
+        architecture: own.architecture.clone(),
+        variant: own.variant.clone(),
+        os: own.os.clone(),
+        size: signed(image.size),
+        virtual_size: old.then(|| signed(image.size)),
+        graph_driver: wire::GraphDriver { data: Some(driver.data), name: driver.name },
+        root_fs: wire::RootFs { kind: "layers".into(), layers: image.layers.iter().map(ToString::to_string).collect() },
+        metadata: wire::ImageMetadata { last_tag_time: image.last_tagged.to_string() },
+        ..ImageInspect::default()
+    }
+}
+
+fn config(image: &ImageView) -> ContainerConfig {
+    let own = &image.config.config;
+    ContainerConfig {
+        user: own.user.clone(),
+        exposed_ports: unit(own.exposed_ports.keys()),
+        env: Some(own.env.clone()),
+        cmd: own.cmd.clone(),
+        entrypoint: own.entrypoint.clone(),
+        volumes: if own.volumes.is_empty() { None } else { Some(unit(own.volumes.keys())) },
+        working_dir: own.working_dir.clone(),
+        labels: own.labels.clone(),
+        stop_signal: own.stop_signal.clone(),
+        healthcheck: own.healthcheck.clone().and_then(|check| serde_json::from_value(check).ok()),
+        shell: own.shell.clone(),
+        on_build: own.on_build.clone(),
+        ..ContainerConfig::default()
+    }
+}

@@ -1,0 +1,157 @@
+//! Connections that stop being HTTP: raw bytes both ways between a client and a process.
+
+use crate::body::{Answer, empty};
+use crate::error::Failure;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use proa_engine::AttachStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Keys that detach by default: ctrl-p ctrl-q.
+const DETACH: [u8; 2] = [16, 17];
+
+/// Turns a request into a raw connection to `stream`. `input` is whether the client's bytes are passed on.
+pub(crate) fn upgrade<B>(
+    mut request: Request<B>,
+    stream: AttachStream,
+    input: bool,
+    keys: &[u8],
+    multiplexed: bool,
+) -> Answer {
+    let mut answer = empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
+    let kind = if stream.tty || !multiplexed { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let upgraded = hyper::upgrade::on(&mut request);
+    let keys = if stream.tty { keys.to_vec() } else { Vec::new() };
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgraded.await {
+            pass(TokioIo::new(upgraded), stream, input, &keys).await;
+        }
+    });
+    answer
+}
+
+/// Passes bytes both ways. The connection ends with the process's output, with detach keys, or when the client goes.
+async fn pass<C>(client: C, process: AttachStream, input: bool, keys: &[u8])
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_process, mut to_process) = process.stream.into_split();
+    let output = async move {
+        let _ = tokio::io::copy(&mut from_process, &mut to_client).await;
+        let _ = to_client.shutdown().await;
+    };
+    let typed = async move {
+        let mut detector = Detector { keys, matched: 0 };
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            match from_client.read(&mut buffer).await {
+                // The client sends no more, and may still read.
+                Ok(0) => break,
+                Err(_) => return true,
+                Ok(n) => {
+                    let mut bytes = buffer.get(..n).unwrap_or_default().to_vec();
+                    let detached = detector.filter(&mut bytes);
+                    if input && to_process.write_all(&bytes).await.is_err() {
+                        break;
+                    }
+                    if detached {
+                        return true;
+                    }
+                }
+            }
+        }
+        if input {
+            let _ = to_process.shutdown().await;
+        }
+        false
+    };
+    tokio::pin!(output);
+    tokio::select! {
+        () = &mut output => {}
+        gone = typed => if !gone { output.await },
+    }
+}
+
+/// Finds the detach keys in what is typed, also over several reads.
+struct Detector<'a> {
+    keys: &'a [u8],
+    matched: usize,
+}
+
+impl Detector<'_> {
+    /// Takes keys that may begin the sequence out of `bytes`; puts them back if they did not. Whether it is complete.
+    fn filter(&mut self, bytes: &mut Vec<u8>) -> bool {
+        if self.keys.is_empty() {
+            return false;
+        }
+        let mut out = Vec::with_capacity(bytes.len());
+        for byte in bytes.iter().copied() {
+            if self.keys.get(self.matched) == Some(&byte) {
+                self.matched += 1;
+                if self.matched == self.keys.len() {
+                    *bytes = out;
+                    return true;
+                }
+                continue;
+            }
+            out.extend_from_slice(self.keys.get(..self.matched).unwrap_or_default());
+            self.matched = 0;
+            if self.keys.first() == Some(&byte) {
+                self.matched = 1;
+            } else {
+                out.push(byte);
+            }
+        }
+        *bytes = out;
+        false
+    }
+}
+
+/// Reads detach keys: `ctrl-p,ctrl-q`, `a`, `ctrl-[`.
+pub(crate) fn keys(text: Option<&str>) -> Result<Vec<u8>, Failure> {
+    let Some(text) = text else { return Ok(DETACH.to_vec()) };
+    let key = |word: &str| -> Option<u8> {
+        match (word.strip_prefix("ctrl-"), word.as_bytes()) {
+            (Some(key), _) => match key.as_bytes() {
+                [letter @ b'a'..=b'z'] => Some(letter - b'a' + 1),
+                b"@" => Some(0),
+                b"[" => Some(27),
+                b"\\" => Some(28),
+                b"]" => Some(29),
+                b"^" => Some(30),
+                b"_" => Some(31),
+                _ => None,
+            },
+            (None, [byte]) if byte.is_ascii() => Some(*byte),
+            _ => None,
+        }
+    };
+    let all: Option<Vec<u8>> = text.split(',').map(key).collect();
+    all.ok_or_else(|| Failure::bad(format!("invalid escape keys ({text}) provided")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detach_keys_are_found_over_reads_and_put_back() {
+        let mut detector = Detector { keys: &DETACH, matched: 0 };
+        let mut feed = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            let done = detector.filter(&mut bytes);
+            (bytes, done)
+        };
+        assert_eq!(feed(b"ab\x10"), (b"ab".to_vec(), false));
+        assert_eq!(feed(b"c"), (b"\x10c".to_vec(), false));
+        assert_eq!(feed(b"x\x10\x10\x11rest"), (b"x\x10".to_vec(), true));
+        assert_eq!(keys(Some("ctrl-a,b")).unwrap(), [1, b'b']);
+        assert!(keys(Some("ctrl-1")).is_err());
+    }
+}

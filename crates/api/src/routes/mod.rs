@@ -1,0 +1,8 @@
+//! Handlers by subject.
+
+pub(crate) mod containers;
+pub(crate) mod exec;
+pub(crate) mod images;
+pub(crate) mod streams;
+pub(crate) mod system;
+pub(crate) mod volumes;

@@ -1,0 +1,96 @@
+//! Attached clients and logs.
+
+use crate::body::{Answer, streamed, typed, with};
+use crate::error::Failure;
+use crate::hijack;
+use crate::server::Call;
+use bytes::{BufMut, Bytes, BytesMut};
+use hyper::StatusCode;
+use proa_docker_api::{Stream as WireStream, header};
+use proa_engine::{AttachOptions, LogOptions, LogStream};
+use proa_logs::{Record, Stream};
+use proa_types::Timestamp;
+use tokio::sync::mpsc;
+
+type Handled = Result<Answer, Failure>;
+
+pub(crate) async fn attach(call: Call) -> Handled {
+    let keys = hijack::keys(call.query.text("detachKeys"))?;
+    let options = AttachOptions {
+        stdin: call.query.flag("stdin"),
+        stdout: call.query.flag("stdout"),
+        stderr: call.query.flag("stderr"),
+    };
+    if !call.query.flag("stream") && !call.query.flag("logs") {
+        return Err(Failure::bad("attach needs stream=1 or logs=1"));
+    }
+    if call.query.flag("logs") {
+        let status = StatusCode::NOT_IMPLEMENTED;
+        return Err(Failure::new(status, "attach with logs=1 is not supported by this version of Proa: read the logs first"));
+    }
+    let stream = call.engine().attach(call.name(), options).await?;
+    let multiplexed = call.since(1, 42);
+    Ok(hijack::upgrade(call.request, stream, options.stdin, &keys, multiplexed))
+}
+
+pub(crate) async fn logs(call: Call) -> Handled {
+    let query = &call.query;
+    let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
+    if !stdout && !stderr {
+        return Err(Failure::bad("Bad parameters: you must choose at least one stream"));
+    }
+    let time = |name: &str| -> Result<Timestamp, Failure> {
+        let text = query.text(name).filter(|text| *text != "0");
+        let parsed = text.map(Timestamp::parse).transpose();
+        parsed.map(Option::unwrap_or_default).map_err(|e| Failure::bad(format!("{name}: {e}")))
+    };
+    let tail = match query.text("tail") {
+        None | Some("all") => None,
+        // Docker takes what is no number for everything.
+        Some(text) => text.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok()),
+    };
+    let options =
+        LogOptions { follow: query.flag("follow"), stdout, stderr, since: time("since")?, until: time("until")?, tail };
+    let dated = query.flag("timestamps");
+    let stream = call.engine().logs(call.name(), options).await?;
+    let kind = if stream.tty || !call.since(1, 42) { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::spawn(send(stream, dated, sender));
+    Ok(typed(with(StatusCode::OK, streamed(receiver)), kind))
+}
+
+async fn send(mut stream: LogStream, dated: bool, sender: mpsc::Sender<Bytes>) {
+    loop {
+        let batch = tokio::select! {
+            batch = stream.next() => batch,
+            () = sender.closed() => return,
+        };
+        match batch {
+            Ok(Some(records)) => {
+                let mut bytes = BytesMut::new();
+                for record in &records {
+                    write(&mut bytes, record, dated, stream.tty);
+                }
+                if sender.send(bytes.freeze()).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "reading a log failed"),
+        }
+    }
+}
+
+fn write(out: &mut BytesMut, record: &Record, dated: bool, raw: bool) {
+    let date = if dated { format!("{} ", record.time.fixed_nanos()) } else { String::new() };
+    let length = date.len() + record.data.len();
+    if !raw {
+        let stream = match record.stream {
+            Stream::Stdout => WireStream::Stdout,
+            Stream::Stderr => WireStream::Stderr,
+        };
+        out.put_slice(&header(stream, u32::try_from(length).unwrap_or(u32::MAX)));
+    }
+    out.put_slice(date.as_bytes());
+    out.put_slice(&record.data);
+}

@@ -1,0 +1,265 @@
+//! The engine as a whole.
+
+use crate::body::{Answer, document, full, ok, streamed, typed, with};
+use crate::error::Failure;
+use crate::server::Call;
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use proa_docker_api::{self as wire, API_VERSION, AuthConfig, AuthResponse, EventMessage, Info, MIN_API_VERSION, Version};
+use proa_engine::{Event, EventKind, NetworkView};
+use proa_oci::Platform;
+use proa_types::{Filters, Timestamp};
+use std::collections::BTreeMap;
+use tokio::sync::mpsc;
+
+type Handled = Result<Answer, Failure>;
+
+pub(crate) async fn ping(_: Call) -> Handled {
+    let mut answer = typed(with(StatusCode::OK, full("OK")), "text/plain; charset=utf-8");
+    let headers = answer.headers_mut();
+    headers.insert("builder-version", HeaderValue::from_static("1"));
+    headers.insert("swarm", HeaderValue::from_static("inactive"));
+    headers.insert("cache-control", HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert("pragma", HeaderValue::from_static("no-cache"));
+    Ok(answer)
+}
+
+pub(crate) async fn version(call: Call) -> Handled {
+    let info = call.engine().info();
+    let text = |text: &str| text.to_owned();
+    let details = BTreeMap::from([
+        (text("ApiVersion"), text(API_VERSION)),
+        (text("Arch"), Platform::host().architecture),
+        (text("KernelVersion"), info.kernel.clone()),
+        (text("MinAPIVersion"), text(MIN_API_VERSION)),
+        (text("Os"), text("linux")),
+    ]);
+    let engine = wire::ComponentVersion { name: "Engine".into(), version: call.api.version.into(), details };
+    ok(&Version {
+        platform: wire::Platform { name: "Proa".into() },
+        components: vec![engine],
+        version: call.api.version.into(),
+        api_version: API_VERSION.into(),
+        min_api_version: MIN_API_VERSION.into(),
+        os: "linux".into(),
+        arch: Platform::host().architecture,
+        kernel_version: info.kernel,
+        ..Version::default()
+    })
+}
+
+pub(crate) async fn info(call: Call) -> Handled {
+    let (info, config) = (call.engine().info(), call.engine().config());
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let mut runtimes = BTreeMap::from([("proa".to_owned(), wire::RuntimeInfo { path: "proa".into(), ..wire::RuntimeInfo::default() })]);
+    for (name, runtime) in &config.runtimes {
+        let path = runtime.path.display().to_string();
+        runtimes.insert(name.clone(), wire::RuntimeInfo { path, runtime_args: crate::convert::nullable(runtime.args.clone()), status: None });
+    }
+    let mut security = list(&["name=seccomp,profile=builtin"]);
+    if std::path::Path::new("/sys/kernel/security/apparmor").exists() {
+        security.push("name=apparmor".into());
+    }
+    if !info.cgroup_v1 {
+        security.push("name=cgroupns".into());
+    }
+    ok(&Info {
+        id: info.id,
+        containers: count(info.containers),
+        containers_running: count(info.running),
+        containers_paused: count(info.paused),
+        containers_stopped: count(info.containers - info.running - info.paused),
+        images: count(info.images),
+        driver: info.driver,
+        plugins: wire::Plugins {
+            volume: list(&["local"]),
+            network: list(&["bridge", "host", "null"]),
+            authorization: None,
+            log: list(&["json-file", "local", "none"]),
+        },
+        memory_limit: true,
+        swap_limit: true,
+        cpu_cfs_period: true,
+        cpu_cfs_quota: true,
+        cpu_shares: true,
+        cpu_set: true,
+        pids_limit: true,
+        ipv4_forwarding: true,
+        debug: config.debug,
+        n_fd: count(info.descriptors),
+        oom_kill_disable: info.cgroup_v1,
+        system_time: Timestamp::now().to_string(),
+        logging_driver: config.log_driver.name().into(),
+        cgroup_driver: "cgroupfs".into(),
+        cgroup_version: if info.cgroup_v1 { "1" } else { "2" }.into(),
+        kernel_version: info.kernel,
+        operating_system: info.system,
+        os_type: "linux".into(),
+        architecture: std::env::consts::ARCH.into(),
+        index_server_address: "https://index.docker.io/v1/".into(),
+        registry_config: wire::RegistryConfig {
+            insecure_registry_cidrs: list(&["::1/128", "127.0.0.0/8"]),
+            mirrors: crate::convert::nullable(config.mirrors.clone()),
+            ..wire::RegistryConfig::default()
+        },
+        n_cpu: count(info.processors),
+        mem_total: i64::try_from(info.memory).unwrap_or(i64::MAX),
+        docker_root_dir: config.data_root.display().to_string(),
+        name: info.host_name,
+        labels: config.labels.clone(),
+        server_version: call.api.version.into(),
+        runtimes,
+        default_runtime: config.default_runtime.clone(),
+        swarm: wire::Swarm { local_node_state: "inactive".into(), ..wire::Swarm::default() },
+        live_restore_enabled: config.live_restore,
+        init_binary: "proa".into(),
+        security_options: security,
+        warnings: crate::convert::nullable(info.warnings),
+        ..Info::default()
+    })
+}
+
+pub(crate) async fn auth(call: Call) -> Handled {
+    let Call { api, request, .. } = call;
+    let auth: AuthConfig = document(request.into_body()).await?;
+    let address = auth.serveraddress.clone();
+    let domain = address.trim_start_matches("https://").trim_start_matches("http://");
+    let domain = match domain.split('/').next().unwrap_or_default() {
+        "" | "index.docker.io" => "docker.io",
+        other => other,
+    };
+    let credentials = super::images::from_wire(auth).ok_or_else(|| Failure::bad("no credentials were given"))?;
+    api.engine.login(domain, credentials).await?;
+    ok(&AuthResponse { status: "Login Succeeded".into(), ..AuthResponse::default() })
+}
+
+pub(crate) async fn events(call: Call) -> Handled {
+    let filters = call.query.filters()?;
+    let time = |name: &str| -> Result<Option<Timestamp>, Failure> {
+        call.query.text(name).map(|text| Timestamp::parse(text).map_err(|e| Failure::bad(e.to_string()))).transpose()
+    };
+    let (since, until) = (time("since")?, time("until")?);
+    let mut stream = call.engine().events(since);
+    let old = !call.since(1, 52);
+    let (sender, receiver) = mpsc::channel(64);
+    tokio::spawn(async move {
+        let end = until.map(|until| {
+            let left = u64::try_from(until.0 - Timestamp::now().0).unwrap_or(0);
+            tokio::time::Instant::now() + std::time::Duration::from_nanos(left)
+        });
+        loop {
+            let event = match end {
+                None => tokio::select! { event = stream.next() => event, () = sender.closed() => return },
+                Some(end) => match stream.ready() {
+                    Some(event) => Some(event),
+                    None => tokio::select! {
+                        event = stream.next() => event,
+                        () = tokio::time::sleep_until(end) => return,
+                        () = sender.closed() => return,
+                    },
+                },
+            };
+            let Some(event) = event else { return };
+            if until.is_some_and(|until| event.at > until) || !passes(&filters, &event) {
+                continue;
+            }
+            let mut bytes = serde_json::to_vec(&wire_event(event, old)).unwrap_or_default();
+            bytes.push(b'\n');
+            if sender.send(Bytes::from(bytes)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(typed(with(StatusCode::OK, streamed(receiver)), "application/json"))
+}
+
+fn passes(filters: &Filters, event: &Event) -> bool {
+    let name = event.attributes.get("name").map_or("", String::as_str);
+    let is = |kind: EventKind, text: &str| event.kind == kind && (event.id.starts_with(text) || name == text);
+    let action = event.action.split(':').next().unwrap_or_default();
+    let of_image = |text: &str| {
+        let image = if event.kind == EventKind::Image { name } else { event.attributes.get("image").map_or("", String::as_str) };
+        image == text || image.split(':').next() == Some(text)
+    };
+    filters.labels_match(&event.attributes)
+        && filters.any("type", |text| event.kind.as_str() == text)
+        && filters.any("event", |text| action == text || event.action == text)
+        && filters.any("container", |text| is(EventKind::Container, text))
+        && filters.any("volume", |text| is(EventKind::Volume, text))
+        && filters.any("network", |text| is(EventKind::Network, text))
+        && filters.any("image", of_image)
+}
+
+fn wire_event(event: Event, old: bool) -> EventMessage {
+    let mut message = EventMessage {
+        kind: event.kind.as_str().into(),
+        action: event.action.clone(),
+        scope: "local".into(),
+        time: event.at.seconds(),
+        time_nano: event.at.0,
+        ..EventMessage::default()
+    };
+    // Left out since 1.52.
+    if old && matches!(event.kind, EventKind::Container | EventKind::Image) {
+        message.status = event.action;
+        message.id.clone_from(&event.id);
+        message.from = event.attributes.get("image").cloned().unwrap_or_default();
+    }
+    message.actor = wire::EventActor { id: event.id, attributes: event.attributes };
+    message
+}
+
+pub(crate) async fn networks(call: Call) -> Handled {
+    let filters = call.query.filters()?;
+    let mut all = call.engine().networks();
+    all.retain(|network| {
+        filters.any("name", |text| network.name.contains(text))
+            && filters.any("id", |text| network.id.starts_with(text))
+            && filters.any("driver", |text| network.driver == text)
+            && filters.any("scope", |text| text == "local")
+            && filters.any("type", |text| text == "builtin")
+            && !filters.has("label")
+    });
+    ok(&all.iter().map(|network| wire_network(network, false)).collect::<Vec<_>>())
+}
+
+pub(crate) async fn network(call: Call) -> Handled {
+    ok(&wire_network(&call.engine().network(call.name())?, true))
+}
+
+fn wire_network(network: &NetworkView, whole: bool) -> wire::Network {
+    let mut wire = wire::Network {
+        name: network.name.clone(),
+        id: network.id.clone(),
+        created: network.created.to_string(),
+        scope: "local".into(),
+        driver: network.driver.clone(),
+        enable_ipv4: true,
+        ipam: wire::Ipam { driver: "default".into(), ..wire::Ipam::default() },
+        ..wire::Network::default()
+    };
+    wire.ipam.config = Some(Vec::new());
+    if let Some(addressing) = &network.addressing {
+        let config = wire::IpamConfig {
+            subnet: addressing.subnet.to_string(),
+            gateway: addressing.gateway.to_string(),
+            ..wire::IpamConfig::default()
+        };
+        wire.ipam.config = Some(vec![config]);
+        let option = |name: &str, value: &str| (format!("com.docker.network.bridge.{name}"), value.to_owned());
+        wire.options = BTreeMap::from([option("default_bridge", "true"), option("name", &network.bridge)]);
+    }
+    for record in network.containers.iter().filter(|_| whole) {
+        let endpoint = record.endpoint.as_ref();
+        let container = wire::NetworkContainer {
+            name: record.name.to_string(),
+            mac_address: endpoint.map(|e| e.mac.to_string()).unwrap_or_default(),
+            ipv4_address: endpoint.map(|e| format!("{}/{}", e.address, e.prefix)).unwrap_or_default(),
+            ..wire::NetworkContainer::default()
+        };
+        wire.containers.insert(record.id.to_string(), container);
+    }
+    wire
+}

@@ -1,0 +1,53 @@
+//! Volumes.
+
+use crate::body::{Answer, document, empty, json, ok};
+use crate::error::Failure;
+use crate::server::Call;
+use hyper::StatusCode;
+use proa_docker_api::{Volume, VolumeCreate, VolumeList};
+use proa_engine::VolumeView;
+use proa_volume::VolumeSpec;
+
+type Handled = Result<Answer, Failure>;
+
+fn wire(volume: &VolumeView) -> Volume {
+    let options = if volume.options.is_empty() { None } else { Some(volume.options.clone()) };
+    let labels = if volume.labels.is_empty() { None } else { Some(volume.labels.clone()) };
+    Volume {
+        created_at: volume.created.to_string(),
+        driver: volume.driver.clone(),
+        labels,
+        mountpoint: volume.mountpoint.display().to_string(),
+        name: volume.name.clone(),
+        options,
+        scope: "local".into(),
+        ..Volume::default()
+    }
+}
+
+pub(crate) async fn list(call: Call) -> Handled {
+    let volumes = call.engine().volumes(&call.query.filters()?)?;
+    ok(&VolumeList { volumes: volumes.iter().map(wire).collect(), warnings: None })
+}
+
+pub(crate) async fn create(call: Call) -> Handled {
+    let Call { api, request, .. } = call;
+    let asked: VolumeCreate = document(request.into_body()).await?;
+    let spec = VolumeSpec {
+        name: Some(asked.name).filter(|name| !name.is_empty()),
+        driver: if asked.driver.is_empty() { "local".into() } else { asked.driver },
+        options: asked.driver_opts,
+        labels: asked.labels,
+    };
+    let volume = api.engine.volume_create(spec).await?;
+    Ok(json(StatusCode::CREATED, &wire(&volume)))
+}
+
+pub(crate) async fn inspect(call: Call) -> Handled {
+    ok(&wire(&call.engine().volume(call.name())?))
+}
+
+pub(crate) async fn remove(call: Call) -> Handled {
+    call.engine().volume_remove(call.name(), call.query.flag("force")).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
