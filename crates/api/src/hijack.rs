@@ -23,7 +23,11 @@ pub(crate) fn upgrade<B>(
     let headers = answer.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
-    let kind = if stream.tty || !multiplexed { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
+    let kind = if stream.tty || !multiplexed {
+        "application/vnd.docker.raw-stream"
+    } else {
+        "application/vnd.docker.multiplexed-stream"
+    };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     let upgraded = hyper::upgrade::on(&mut request);
     let keys = if stream.tty { keys.to_vec() } else { Vec::new() };

@@ -21,7 +21,11 @@ impl Query {
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     pub(crate) fn all(&self, name: &str) -> Vec<String> {
@@ -34,20 +38,23 @@ impl Query {
         !matches!(value.as_deref(), None | Some("0" | "no" | "false" | "none"))
     }
 
-    pub(crate) fn flag_or(&self, name: &str, default: bool) -> bool {
-        if self.text(name).is_some() { self.flag(name) } else { default }
-    }
-
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Failure> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| Failure::bad(format!("invalid value {text:?} for {name}: write a number")))
+        text.parse()
+            .map(Some)
+            .map_err(|_| Failure::bad(format!("invalid value {text:?} for {name}: write a number")))
     }
 
     pub(crate) fn filters(&self) -> Result<Filters, Failure> {
         let read = proa_docker_api::Filters::decode(self.text("filters").unwrap_or_default());
         let read = read.map_err(|e| Failure::bad(e.to_string()))?;
         let names: Vec<String> = read.names().map(Into::into).collect();
-        Ok(Filters(names.into_iter().map(|name| (name.clone(), read.values(&name).map(Into::into).collect())).collect()))
+        Ok(Filters(
+            names
+                .into_iter()
+                .map(|name| (name.clone(), read.values(&name).map(Into::into).collect()))
+                .collect(),
+        ))
     }
 }
 
@@ -71,7 +78,8 @@ mod tests {
 
     #[test]
     fn parameters_are_read_as_go_reads_them() {
-        let query = Query::parse("a=1&b=&c=x%2Fy+z&d=false&e&filters=%7B%22label%22%3A%5B%22k%22%5D%7D&n=%zz%");
+        let query =
+            Query::parse("a=1&b=&c=x%2Fy+z&d=false&e&filters=%7B%22label%22%3A%5B%22k%22%5D%7D&n=%zz%");
         assert!(query.flag("a") && !query.flag("b") && !query.flag("d") && !query.flag("e"));
         assert_eq!(query.text("c"), Some("x/y z"));
         assert!(query.filters().unwrap().has("label"));

@@ -187,14 +187,16 @@ fn matches(pattern: &str, path: &str) -> Option<Vec<String>> {
     if let Some((before, after)) = pattern.split_once("{name...}") {
         let rest = path.strip_prefix(before)?;
         let name = rest.strip_suffix(after)?;
-        return (!name.is_empty() && !(after.is_empty() && name.is_empty())).then(|| vec![decode_path(name)]);
+        return (!name.is_empty()).then(|| vec![decode_path(name)]);
     }
     let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
     let mut names = Vec::new();
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(names),
-            (Some(part), Some(text)) if part.starts_with('{') && !text.is_empty() => names.push(decode_path(text)),
+            (Some(part), Some(text)) if part.starts_with('{') && !text.is_empty() => {
+                names.push(decode_path(text))
+            }
             (Some(part), Some(text)) if part == text => {}
             _ => return None,
         }
@@ -225,10 +227,15 @@ mod tests {
     #[test]
     fn paths_lead_to_their_routes() {
         assert_eq!(matches("/containers/{id}/json", "/containers/a%2Fb/json"), Some(vec!["a/b".into()]));
-        assert_eq!(matches("/images/{name...}/json", "/images/host:5/a/b:c/json"), Some(vec!["host:5/a/b:c".into()]));
+        assert_eq!(
+            matches("/images/{name...}/json", "/images/host:5/a/b:c/json"),
+            Some(vec!["host:5/a/b:c".into()])
+        );
         assert_eq!(matches("/images/{name...}", "/images/a/b"), Some(vec!["a/b".into()]));
         assert_eq!(matches("/containers/{id}/json", "/containers//json"), None);
-        assert!(matches!(find(&Method::GET, "/containers/json"), Found::Route(route, _) if route.pattern == "/containers/json"));
+        assert!(
+            matches!(find(&Method::GET, "/containers/json"), Found::Route(route, _) if route.pattern == "/containers/json")
+        );
         assert!(matches!(find(&Method::POST, "/_ping"), Found::OtherMethod));
         assert!(matches!(find(&Method::GET, "/nope"), Found::Nothing));
     }

@@ -90,7 +90,10 @@ async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Answer {
     headers.insert("api-version", HeaderValue::from_static(API_VERSION));
     headers.insert("docker-experimental", HeaderValue::from_static("false"));
     headers.insert("ostype", HeaderValue::from_static("linux"));
-    headers.insert("server", HeaderValue::from_static(concat!("Docker/", env!("CARGO_PKG_VERSION"), " (linux) Proa")));
+    headers.insert(
+        "server",
+        HeaderValue::from_static(concat!("Docker/", env!("CARGO_PKG_VERSION"), " (linux) Proa")),
+    );
     if head {
         *answer.body_mut() = Body::default();
     }
@@ -109,7 +112,10 @@ async fn dispatch(api: Arc<Api>, request: Request<Incoming>) -> Result<Answer, F
             let call = Call { api, version, names, query, request };
             (route.handler)(call).await
         }
-        route::Found::OtherMethod => Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, format!("method {method} is not allowed for {rest}"))),
+        route::Found::OtherMethod => Err(Failure::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("method {method} is not allowed for {rest}"),
+        )),
         route::Found::Nothing => Err(Failure::new(StatusCode::NOT_FOUND, "page not found")),
     }
 }
@@ -125,7 +131,9 @@ fn version_of(path: &str) -> Result<(Version, &str), Failure> {
     let Some((text, version, rest)) = prefixed else { return Ok((newest, path)) };
     let oldest = Version::parse(MIN_API_VERSION).unwrap_or(Version(1, 24));
     if version > newest {
-        return Err(Failure::bad(format!("client version {text} is too new. Maximum supported API version is {API_VERSION}")));
+        return Err(Failure::bad(format!(
+            "client version {text} is too new. Maximum supported API version is {API_VERSION}"
+        )));
     }
     if version < oldest {
         return Err(Failure::bad(format!(

@@ -5,4 +5,69 @@ mod error;
 mod listen;
 mod option;
 mod pidfile;
+mod run;
 mod values;
+
+use config::Config;
+use std::ffi::OsString;
+
+/// The face `proa daemon`: serves the Engine API until it is told to end. The exit code.
+pub fn main(args: Vec<OsString>) -> i32 {
+    let args: Vec<String> = args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let has = |words: &[&str]| args.iter().any(|arg| words.contains(&arg.as_str()));
+    if has(&["--help", "-h"]) {
+        print!("{}", option::help());
+        return 0;
+    }
+    if has(&["--version", "-v"]) {
+        println!("Proa version {}", env!("CARGO_PKG_VERSION"));
+        return 0;
+    }
+    if has(&["--failpoints"]) {
+        println!("{}", proa_engine::FAILPOINTS.join("\n"));
+        return 0;
+    }
+    let config = match Config::load(&args) {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    log(&config);
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    if has(&["--validate"]) {
+        return match run::validate(&config) {
+            Ok(()) => {
+                println!("configuration OK");
+                0
+            }
+            Err(error) => fail(&error),
+        };
+    }
+    match run::run(&args, &config) {
+        Ok(()) => 0,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &error::Error) -> i32 {
+    eprintln!("proa daemon: {error}");
+    if matches!(error, error::Error::Flag(_)) {
+        eprintln!("See 'proa daemon --help'.");
+    }
+    1
+}
+
+/// Logs to standard error, as text or JSON.
+fn log(config: &Config) {
+    use std::io::IsTerminal;
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(config.log_level)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    if config.log_json {
+        builder.json().init();
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).init();
+    }
+}

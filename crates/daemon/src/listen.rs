@@ -26,7 +26,8 @@ pub(crate) struct Listener {
     /// As a user writes it: `unix:///run/proa/proa.sock`.
     pub(crate) address: String,
     socket: Socket,
-    file: Option<SocketFile>,
+    /// Removed with the listener.
+    _file: Option<SocketFile>,
 }
 
 enum Socket {
@@ -72,11 +73,6 @@ impl Listener {
                 Ok(Stream::Tls(Box::new(shaken.await.map_err(|_| std::io::ErrorKind::TimedOut)??)))
             }
         }
-    }
-
-    /// The path of a socket file.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.file.as_ref().map(|file| file.path.as_path())
     }
 }
 
@@ -134,7 +130,7 @@ fn unix(path: &Path, config: &Config) -> Result<Listener, Error> {
     if let Some(gid) = group(config)? {
         std::os::unix::fs::chown(path, None, Some(gid)).map_err(Error::io(path))?;
     }
-    Ok(Listener { address, socket: Socket::Unix(socket), file: Some(file) })
+    Ok(Listener { address, socket: Socket::Unix(socket), _file: Some(file) })
 }
 
 /// Removes a socket that nothing answers.
@@ -193,7 +189,7 @@ fn tcp_socket(address: &str, config: &Config) -> Result<Listener, Error> {
         Some(tls) => Socket::Tls(socket, acceptor(tls)?),
         None => Socket::Tcp(socket),
     };
-    Ok(Listener { address: shown, socket, file: None })
+    Ok(Listener { address: shown, socket, _file: None })
 }
 
 fn acceptor(tls: &Tls) -> Result<TlsAcceptor, Error> {
@@ -252,7 +248,7 @@ fn adopt(fd: OwnedFd, config: &Config) -> std::io::Result<Listener> {
         let socket = std::os::unix::net::UnixListener::from(fd);
         socket.set_nonblocking(true)?;
         let socket = Socket::Unix(UnixListener::from_std(socket)?);
-        return Ok(Listener { address: "fd:// (unix)".into(), socket, file: None });
+        return Ok(Listener { address: "fd:// (unix)".into(), socket, _file: None });
     }
     let socket = std::net::TcpListener::from(fd);
     socket.set_nonblocking(true)?;
@@ -261,7 +257,7 @@ fn adopt(fd: OwnedFd, config: &Config) -> std::io::Result<Listener> {
         Some(tls) => Socket::Tls(socket, acceptor(tls).map_err(std::io::Error::other)?),
         None => Socket::Tcp(socket),
     };
-    Ok(Listener { address: "fd:// (tcp)".into(), socket, file: None })
+    Ok(Listener { address: "fd:// (tcp)".into(), socket, _file: None })
 }
 
 /// Reads and writes go to whatever is inside.

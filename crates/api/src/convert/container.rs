@@ -1,7 +1,9 @@
 //! Containers as inspect and list show them.
 
 use super::create::{config, host_config};
-use proa_docker_api::{self as wire, ContainerInspect, ContainerState, ContainerSummary, EndpointSettings, NetworkSettings};
+use proa_docker_api::{
+    self as wire, ContainerInspect, ContainerState, ContainerSummary, EndpointSettings, NetworkSettings,
+};
 use proa_engine::state::State;
 use proa_engine::{ContainerRecord, ContainerView, Engine, MountPoint};
 use proa_oci::{Digest, Platform};
@@ -11,7 +13,8 @@ use std::collections::BTreeMap;
 /// A container for inspect.
 pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect {
     let record = &view.record;
-    let (path, args) = record.command.split_first().map_or((String::new(), Vec::new()), |(p, a)| (p.clone(), a.to_vec()));
+    let (path, args) =
+        record.command.split_first().map_or((String::new(), Vec::new()), |(p, a)| (p.clone(), a.to_vec()));
     let file = |name: &str| view.dir.join(name).display().to_string();
     let options = log_options(view, engine);
     let log = view.log.as_ref().map(|log| (log.driver.name(), &options));
@@ -25,17 +28,37 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
         hosts_path: file("hosts"),
-        log_path: view.log.as_ref().filter(|log| log.driver.name() == "json-file").map(|log| log.path.display().to_string()).unwrap_or_default(),
+        log_path: view
+            .log
+            .as_ref()
+            .filter(|log| log.driver.name() == "json-file")
+            .map(|log| log.path.display().to_string())
+            .unwrap_or_default(),
         name: format!("/{}", record.name),
         restart_count: i64::from(record.restart_count),
         driver: view.driver.name.clone(),
-        platform: view.image.as_ref().map(|image| image.config.os.clone()).filter(|os| !os.is_empty()).unwrap_or_else(|| "linux".into()),
+        platform: view
+            .image
+            .as_ref()
+            .map(|image| image.config.os.clone())
+            .filter(|os| !os.is_empty())
+            .unwrap_or_else(|| "linux".into()),
         exec_ids: super::nullable(view.execs.iter().map(ToString::to_string).collect()),
         host_config: host_config(&record.spec, log),
-        graph_driver: wire::GraphDriver { data: Some(view.driver.data.clone()), name: view.driver.name.clone() },
+        graph_driver: wire::GraphDriver {
+            data: Some(view.driver.data.clone()),
+            name: view.driver.name.clone(),
+        },
         size_rw: view.size.and_then(|size| i64::try_from(size).ok()),
-        size_root_fs: view.size.and_then(|size| i64::try_from(size + view.image.as_ref().map_or(0, |image| image.size)).ok()),
-        mounts: record.mounts.iter().filter(|mount| mount.kind != "tmpfs").map(|point| mount(point, engine)).collect(),
+        size_root_fs: view
+            .size
+            .and_then(|size| i64::try_from(size + view.image.as_ref().map_or(0, |image| image.size)).ok()),
+        mounts: record
+            .mounts
+            .iter()
+            .filter(|mount| mount.kind != "tmpfs")
+            .map(|point| mount(point, engine))
+            .collect(),
         config: config(&record.spec, record.id.as_str()),
         network_settings: network(record, engine),
         ..ContainerInspect::default()
@@ -44,7 +67,8 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
 
 fn log_options(view: &ContainerView, engine: &Engine) -> BTreeMap<String, String> {
     let host = &view.record.spec.host;
-    let mut all = if host.log_driver.is_empty() { engine.config().log_options.clone() } else { BTreeMap::new() };
+    let mut all =
+        if host.log_driver.is_empty() { engine.config().log_options.clone() } else { BTreeMap::new() };
     all.extend(host.log_options.clone());
     all
 }
@@ -100,7 +124,8 @@ fn ports(record: &ContainerRecord) -> wire::PortMap {
         map.insert(port.to_string(), None);
     }
     for port in &record.published {
-        let binding = wire::PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
+        let binding =
+            wire::PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
         map.entry(port.container.to_string()).or_default().get_or_insert_default().push(binding);
     }
     map
@@ -159,13 +184,23 @@ pub(crate) fn summary(view: &ContainerView, engine: &Engine) -> ContainerSummary
         created: record.created.seconds(),
         ports: port_list(record),
         size_rw: view.size.and_then(|size| i64::try_from(size).ok()),
-        size_root_fs: view.size.and_then(|size| i64::try_from(size + view.image.as_ref().map_or(0, |image| image.size)).ok()),
+        size_root_fs: view
+            .size
+            .and_then(|size| i64::try_from(size + view.image.as_ref().map_or(0, |image| image.size)).ok()),
         labels: record.spec.labels.clone(),
         state: record.state.status().into(),
         status: status(&record.state),
-        host_config: wire::SummaryHostConfig { network_mode: mode, annotations: record.spec.host.annotations.clone() },
+        host_config: wire::SummaryHostConfig {
+            network_mode: mode,
+            annotations: record.spec.host.annotations.clone(),
+        },
         network_settings: wire::SummaryNetworks { networks },
-        mounts: record.mounts.iter().filter(|mount| mount.kind != "tmpfs").map(|point| mount(point, engine)).collect(),
+        mounts: record
+            .mounts
+            .iter()
+            .filter(|mount| mount.kind != "tmpfs")
+            .map(|point| mount(point, engine))
+            .collect(),
     }
 }
 
@@ -173,8 +208,11 @@ pub(crate) fn summary(view: &ContainerView, engine: &Engine) -> ContainerSummary
 fn image_name(view: &ContainerView) -> String {
     let named = &view.record.spec.image;
     let current = view.image.as_ref().is_some_and(|image| {
-        let full = named.parse::<proa_oci::Reference>().map(|reference| reference.familiar()).unwrap_or_default();
-        image.repo_tags.contains(&full) || image.repo_digests.contains(&full) || image.id.hex().starts_with(named.as_str())
+        let full =
+            named.parse::<proa_oci::Reference>().map(|reference| reference.familiar()).unwrap_or_default();
+        image.repo_tags.contains(&full)
+            || image.repo_digests.contains(&full)
+            || image.id.hex().starts_with(named.as_str())
     });
     if current { named.clone() } else { view.record.image.to_string() }
 }
@@ -197,7 +235,11 @@ fn port_list(record: &ContainerRecord) -> Vec<wire::PortSummary> {
         public_port: port.host_port,
         kind: port.container.protocol.as_str().into(),
     });
-    let named = record.spec.exposed_ports.iter().filter(|port| record.published.iter().all(|p| p.container != **port));
+    let named = record
+        .spec
+        .exposed_ports
+        .iter()
+        .filter(|port| record.published.iter().all(|p| p.container != **port));
     let named = named.map(|port| wire::PortSummary {
         private_port: port.port,
         kind: port.protocol.as_str().into(),
@@ -213,7 +255,9 @@ fn status(state: &State) -> String {
         State::Created => "Created".into(),
         State::Running(run) => format!("Up {}", since(run.started_at)),
         State::Paused(run) => format!("Up {} (Paused)", since(run.started_at)),
-        State::Exited(exit) if exit.restarting => format!("Restarting ({}) {} ago", exit.code, since(exit.finished_at)),
+        State::Exited(exit) if exit.restarting => {
+            format!("Restarting ({}) {} ago", exit.code, since(exit.finished_at))
+        }
         // A start that failed never ran.
         State::Exited(exit) if exit.started_at.is_never() && !exit.error.is_empty() => "Created".into(),
         State::Exited(exit) => format!("Exited ({}) {} ago", exit.code, since(exit.finished_at)),
@@ -225,7 +269,11 @@ fn status(state: &State) -> String {
 pub(crate) fn platform(text: Option<&str>) -> Result<Option<Platform>, crate::error::Failure> {
     let Some(text) = text else { return Ok(None) };
     if text.starts_with('{') {
-        return serde_json::from_str(text).map(Some).map_err(|e| crate::error::Failure::bad(format!("invalid platform: {e}")));
+        return serde_json::from_str(text)
+            .map(Some)
+            .map_err(|e| crate::error::Failure::bad(format!("invalid platform: {e}")));
     }
-    text.parse().map(Some).map_err(|e: proa_oci::platform::InvalidPlatform| crate::error::Failure::bad(e.to_string()))
+    text.parse()
+        .map(Some)
+        .map_err(|e: proa_oci::platform::InvalidPlatform| crate::error::Failure::bad(e.to_string()))
 }

@@ -4,7 +4,8 @@ use super::{list, nullable, unit};
 use crate::error::Failure;
 use proa_docker_api::{self as wire, ContainerConfig, ContainerCreateRequest, HostConfig};
 use proa_engine::spec::{
-    ContainerSpec, DeviceSpec, DeviceValue, HostPort, HostSpec, MountSpec, ResourceSpec, RestartPolicy, Ulimit,
+    ContainerSpec, DeviceSpec, DeviceValue, HostPort, HostSpec, MountSpec, ResourceSpec, RestartPolicy,
+    Ulimit,
 };
 use proa_types::PortSpec;
 use std::collections::BTreeMap;
@@ -14,7 +15,12 @@ pub(crate) fn spec(request: ContainerCreateRequest) -> Result<ContainerSpec, Fai
     let ContainerCreateRequest { config, host_config: host, networking_config } = request;
     refuse(&config, &host)?;
     let network_mode = host.network_mode.clone();
-    let mac = networking_config.endpoints_config.values().flatten().map(|e| e.mac_address.clone()).find(|m| !m.is_empty());
+    let mac = networking_config
+        .endpoints_config
+        .values()
+        .flatten()
+        .map(|e| e.mac_address.clone())
+        .find(|m| !m.is_empty());
     for (name, endpoint) in &networking_config.endpoints_config {
         check_endpoint(name, endpoint.as_ref())?;
     }
@@ -67,12 +73,18 @@ fn refuse(config: &ContainerConfig, host: &HostConfig) -> Result<(), Failure> {
 fn check_endpoint(name: &str, endpoint: Option<&wire::EndpointSettings>) -> Result<(), Failure> {
     let Some(endpoint) = endpoint else { return Ok(()) };
     let fixed = endpoint.ipam_config.as_ref().and_then(|ipam| serde_json::to_value(ipam).ok());
-    let asked = fixed.is_some_and(|value| value.as_object().is_some_and(|o| o.values().any(|v| v.as_str().is_some_and(|s| !s.is_empty()))));
+    let asked = fixed.is_some_and(|value| {
+        value.as_object().is_some_and(|o| o.values().any(|v| v.as_str().is_some_and(|s| !s.is_empty())))
+    });
     if asked {
         return Err(Failure::bad("user specified IP address is supported on user defined networks only"));
     }
-    if endpoint.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty()) && matches!(name, "bridge" | "default") {
-        return Err(Failure::bad("network-scoped alias is supported only for containers in user defined networks"));
+    if endpoint.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty())
+        && matches!(name, "bridge" | "default")
+    {
+        return Err(Failure::bad(
+            "network-scoped alias is supported only for containers in user defined networks",
+        ));
     }
     Ok(())
 }
@@ -121,12 +133,20 @@ fn host_spec(host: HostConfig, network_mode: String) -> Result<HostSpec, Failure
         userns_mode: host.userns_mode,
         cgroupns_mode: host.cgroupns_mode,
         cgroup_parent: host.cgroup_parent,
-        shm_size: u64::try_from(host.shm_size).map_err(|_| Failure::bad("SHM size can not be less than 0"))?,
+        shm_size: u64::try_from(host.shm_size)
+            .map_err(|_| Failure::bad("SHM size can not be less than 0"))?,
         sysctls: host.sysctls,
-        ulimits: list(host.ulimits).into_iter().map(|u| Ulimit { name: u.name, soft: u.soft, hard: u.hard }).collect(),
+        ulimits: list(host.ulimits)
+            .into_iter()
+            .map(|u| Ulimit { name: u.name, soft: u.soft, hard: u.hard })
+            .collect(),
         devices: list(host.devices)
             .into_iter()
-            .map(|d| DeviceSpec { host: d.path_on_host, container: d.path_in_container, permissions: d.cgroup_permissions })
+            .map(|d| DeviceSpec {
+                host: d.path_on_host,
+                container: d.path_in_container,
+                permissions: d.cgroup_permissions,
+            })
             .collect(),
         device_cgroup_rules: list(host.device_cgroup_rules),
         runtime: host.runtime,
@@ -166,7 +186,9 @@ fn resources(host: &HostConfig) -> ResourceSpec {
         cpuset_mems: host.cpuset_mems.clone(),
         pids_limit: host.pids_limit,
         blkio_weight: host.blkio_weight,
-        blkio_weight_device: weights.map(|d| DeviceValue { path: d.path.clone(), value: u64::from(d.weight) }).collect(),
+        blkio_weight_device: weights
+            .map(|d| DeviceValue { path: d.path.clone(), value: u64::from(d.weight) })
+            .collect(),
         read_bps: rates(&host.blkio_device_read_bps),
         write_bps: rates(&host.blkio_device_write_bps),
         read_iops: rates(&host.blkio_device_read_iops),
@@ -179,7 +201,10 @@ fn mount(mount: wire::Mount) -> Result<MountSpec, Failure> {
     let volume = mount.volume_options.unwrap_or_default();
     let tmpfs = mount.tmpfs_options.unwrap_or_default();
     if !volume.subpath.is_empty() {
-        return Err(Failure::new(hyper::StatusCode::NOT_IMPLEMENTED, "volume-subpath is not supported by this version of Proa"));
+        return Err(Failure::new(
+            hyper::StatusCode::NOT_IMPLEMENTED,
+            "volume-subpath is not supported by this version of Proa",
+        ));
     }
     let driver = volume.driver_config.unwrap_or_default();
     Ok(MountSpec {
@@ -231,19 +256,34 @@ pub(crate) fn config(spec: &ContainerSpec, id: &str) -> ContainerConfig {
 }
 
 /// The host's side of a container, for inspect. Every field is the request's, or the engine's default.
-pub(crate) fn host_config(spec: &ContainerSpec, log: Option<(&str, &BTreeMap<String, String>)>) -> HostConfig {
+pub(crate) fn host_config(
+    spec: &ContainerSpec,
+    log: Option<(&str, &BTreeMap<String, String>)>,
+) -> HostConfig {
     let host = &spec.host;
     let ports = |ports: &Vec<HostPort>| {
-        Some(ports.iter().map(|p| wire::PortBinding { host_ip: p.ip.clone(), host_port: p.port.clone() }).collect())
+        Some(
+            ports
+                .iter()
+                .map(|p| wire::PortBinding { host_ip: p.ip.clone(), host_port: p.port.clone() })
+                .collect(),
+        )
     };
-    let (kind, config) = log.map_or((host.log_driver.clone(), host.log_options.clone()), |(kind, options)| (kind.into(), options.clone()));
+    let (kind, config) = log
+        .map_or((host.log_driver.clone(), host.log_options.clone()), |(kind, options)| {
+            (kind.into(), options.clone())
+        });
     let paths = |list: &Option<Vec<String>>| list.clone();
     let mut wire = HostConfig {
         binds: nullable(host.binds.clone()),
         container_id_file: host.cidfile.clone(),
         log_config: wire::LogConfig { kind, config },
         network_mode: host.network_mode.clone(),
-        port_bindings: host.port_bindings.iter().map(|(port, list)| (port.to_string(), ports(list))).collect(),
+        port_bindings: host
+            .port_bindings
+            .iter()
+            .map(|(port, list)| (port.to_string(), ports(list)))
+            .collect(),
         restart_policy: wire::RestartPolicy {
             name: host.restart.name.clone(),
             maximum_retry_count: i64::from(host.restart.maximum),
@@ -289,10 +329,14 @@ fn limits(wire: &mut HostConfig, host: &HostSpec) {
     let rates = |list: &[DeviceValue]| {
         nullable(list.iter().map(|d| wire::ThrottleDevice { path: d.path.clone(), rate: d.value }).collect())
     };
-    let weight = |d: &DeviceValue| wire::WeightDevice { path: d.path.clone(), weight: u16::try_from(d.value).unwrap_or(0) };
+    let weight = |d: &DeviceValue| wire::WeightDevice {
+        path: d.path.clone(),
+        weight: u16::try_from(d.value).unwrap_or(0),
+    };
     wire.memory = r.memory;
     wire.memory_reservation = r.memory_reservation;
-    wire.memory_swap = if r.memory > 0 && r.memory_swap == 0 { r.memory.saturating_mul(2) } else { r.memory_swap };
+    wire.memory_swap =
+        if r.memory > 0 && r.memory_swap == 0 { r.memory.saturating_mul(2) } else { r.memory_swap };
     wire.memory_swappiness = r.memory_swappiness;
     wire.oom_kill_disable = Some(r.oom_kill_disable.unwrap_or(false));
     wire.nano_cpus = r.nano_cpus;
@@ -323,28 +367,28 @@ fn limits(wire: &mut HostConfig, host: &HostSpec) {
 }
 
 fn wire_mount(mount: &MountSpec) -> wire::Mount {
-    let bind = (mount.kind == "bind" && (!mount.propagation.is_empty() || mount.non_recursive || mount.create_source)).then(|| {
-        wire::BindOptions {
+    let bind = (mount.kind == "bind"
+        && (!mount.propagation.is_empty() || mount.non_recursive || mount.create_source))
+        .then(|| wire::BindOptions {
             propagation: mount.propagation.clone(),
             non_recursive: mount.non_recursive,
             create_mountpoint: mount.create_source,
             ..wire::BindOptions::default()
-        }
+        });
+    let volume = (mount.kind == "volume"
+        && (mount.no_copy || !mount.labels.is_empty() || !mount.driver.is_empty()))
+    .then(|| wire::VolumeOptions {
+        no_copy: mount.no_copy,
+        labels: mount.labels.clone(),
+        driver_config: (!mount.driver.is_empty()).then(|| wire::DriverConfig {
+            name: mount.driver.clone(),
+            options: mount.driver_options.clone(),
+        }),
+        ..wire::VolumeOptions::default()
     });
-    let volume = (mount.kind == "volume" && (mount.no_copy || !mount.labels.is_empty() || !mount.driver.is_empty())).then(|| {
-        wire::VolumeOptions {
-            no_copy: mount.no_copy,
-            labels: mount.labels.clone(),
-            driver_config: (!mount.driver.is_empty())
-                .then(|| wire::DriverConfig { name: mount.driver.clone(), options: mount.driver_options.clone() }),
-            ..wire::VolumeOptions::default()
-        }
-    });
-    let tmpfs = (mount.kind == "tmpfs" && (mount.tmpfs_size > 0 || mount.tmpfs_mode > 0)).then(|| wire::TmpfsOptions {
-        size_bytes: mount.tmpfs_size,
-        mode: mount.tmpfs_mode,
-        options: None,
-    });
+    let tmpfs = (mount.kind == "tmpfs" && (mount.tmpfs_size > 0 || mount.tmpfs_mode > 0)).then_some(
+        wire::TmpfsOptions { size_bytes: mount.tmpfs_size, mode: mount.tmpfs_mode, options: None },
+    );
     wire::Mount {
         kind: mount.kind.clone(),
         source: mount.source.clone(),
@@ -356,4 +400,3 @@ fn wire_mount(mount: &MountSpec) -> wire::Mount {
         ..wire::Mount::default()
     }
 }
-

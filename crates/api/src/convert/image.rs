@@ -48,7 +48,10 @@ pub(crate) fn inspect(image: &ImageView, engine: &Engine, old: bool) -> ImageIns
         size: signed(image.size),
         virtual_size: old.then(|| signed(image.size)),
         graph_driver: wire::GraphDriver { data: Some(driver.data), name: driver.name },
-        root_fs: wire::RootFs { kind: "layers".into(), layers: image.layers.iter().map(ToString::to_string).collect() },
+        root_fs: wire::RootFs {
+            kind: "layers".into(),
+            layers: image.layers.iter().map(ToString::to_string).collect(),
+        },
         metadata: wire::ImageMetadata { last_tag_time: image.last_tagged.to_string() },
         ..ImageInspect::default()
     }

@@ -18,7 +18,8 @@ fn no_content() -> Handled {
 }
 
 fn signal(text: Option<&str>) -> Result<Option<Signal>, Failure> {
-    text.map(|text| text.parse().map_err(|e: proa_types::signal::InvalidSignal| Failure::bad(e.to_string()))).transpose()
+    text.map(|text| text.parse().map_err(|e: proa_types::signal::InvalidSignal| Failure::bad(e.to_string())))
+        .transpose()
 }
 
 fn name(text: &str) -> Result<ContainerName, Failure> {
@@ -81,7 +82,8 @@ pub(crate) async fn kill(call: Call) -> Handled {
 }
 
 pub(crate) async fn rename(call: Call) -> Handled {
-    let wanted = call.query.text("name").ok_or_else(|| Failure::bad("Neither old nor new names may be empty"))?;
+    let wanted =
+        call.query.text("name").ok_or_else(|| Failure::bad("Neither old nor new names may be empty"))?;
     call.engine().rename(call.name(), name(wanted)?).await?;
     no_content()
 }
@@ -104,7 +106,8 @@ pub(crate) async fn resize(call: Call) -> Handled {
 
 /// Rows and columns of a request.
 pub(crate) fn size(call: &Call) -> Result<(u16, u16), Failure> {
-    let needed = |name: &str| call.query.number(name)?.ok_or_else(|| Failure::bad(format!("{name} is missing")));
+    let needed =
+        |name: &str| call.query.number(name)?.ok_or_else(|| Failure::bad(format!("{name} is missing")));
     Ok((needed("h")?, needed("w")?))
 }
 
@@ -134,7 +137,10 @@ pub(crate) async fn wait(call: Call) -> Handled {
 
 pub(crate) async fn remove(call: Call) -> Handled {
     if call.query.flag("link") {
-        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "removing a link is not supported by this version of Proa"));
+        return Err(Failure::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "removing a link is not supported by this version of Proa",
+        ));
     }
     let options = RemoveOptions { force: call.query.flag("force"), volumes: call.query.flag("v") };
     call.engine().remove(call.name(), options).await?;

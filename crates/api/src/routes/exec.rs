@@ -26,7 +26,11 @@ pub(crate) async fn create(call: Call) -> Handled {
         working_dir: wire.working_dir,
         user: wire.user,
         tty: wire.tty,
-        attach: AttachOptions { stdin: wire.attach_stdin, stdout: wire.attach_stdout, stderr: wire.attach_stderr },
+        attach: AttachOptions {
+            stdin: wire.attach_stdin,
+            stdout: wire.attach_stdout,
+            stderr: wire.attach_stderr,
+        },
         privileged: wire.privileged,
         detach_keys: wire.detach_keys,
         console_size: console(wire.console_size).unwrap_or_default(),
@@ -59,7 +63,8 @@ pub(crate) async fn resize(call: Call) -> Handled {
 
 pub(crate) async fn inspect(call: Call) -> Handled {
     let view = call.engine().exec_inspect(call.name())?;
-    let (entrypoint, arguments) = view.spec.cmd.split_first().map(|(p, a)| (p.clone(), a.to_vec())).unwrap_or_default();
+    let (entrypoint, arguments) =
+        view.spec.cmd.split_first().map(|(p, a)| (p.clone(), a.to_vec())).unwrap_or_default();
     ok(&ExecInspect {
         id: view.id.to_string(),
         running: view.running,

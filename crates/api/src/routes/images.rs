@@ -85,7 +85,9 @@ fn archive(call: Call, names: Vec<String>) -> Handled {
     let engine = Arc::clone(call.engine());
     let (sender, receiver) = mpsc::channel(8);
     tokio::spawn(async move {
-        if let Err(error) = engine.save(names, std::io::BufWriter::with_capacity(256 << 10, Writer(sender))).await {
+        if let Err(error) =
+            engine.save(names, std::io::BufWriter::with_capacity(256 << 10, Writer(sender))).await
+        {
             tracing::warn!(%error, "saving images failed");
         }
     });
@@ -93,7 +95,10 @@ fn archive(call: Call, names: Vec<String>) -> Handled {
 }
 
 /// A stream of JSON messages: one for each piece of news, and the failure, if there is one, as the last.
-fn messages(mut news: mpsc::UnboundedReceiver<Progress>, done: impl Future<Output = Result<Vec<JsonMessage>, Failure>> + Send + 'static) -> Answer {
+fn messages(
+    mut news: mpsc::UnboundedReceiver<Progress>,
+    done: impl Future<Output = Result<Vec<JsonMessage>, Failure>> + Send + 'static,
+) -> Answer {
     let (sender, receiver) = mpsc::channel(64);
     let line = |message: &JsonMessage| {
         let mut bytes = serde_json::to_vec(message).unwrap_or_default();
@@ -120,7 +125,11 @@ fn messages(mut news: mpsc::UnboundedReceiver<Progress>, done: impl Future<Outpu
             }
             Err(failure) => {
                 let detail = ErrorDetail { message: failure.message.clone(), ..ErrorDetail::default() };
-                let message = JsonMessage { error_detail: Some(detail), error: failure.message, ..JsonMessage::default() };
+                let message = JsonMessage {
+                    error_detail: Some(detail),
+                    error: failure.message,
+                    ..JsonMessage::default()
+                };
                 let _ = sender.send(line(&message)).await;
             }
         }
@@ -169,7 +178,10 @@ pub(crate) async fn create(call: Call) -> Handled {
     if let Some(source) = call.query.text("fromSrc") {
         if source != "-" {
             let status = StatusCode::NOT_IMPLEMENTED;
-            return Err(Failure::new(status, "importing from a URL is not supported by this version of Proa: fetch it and import the file"));
+            return Err(Failure::new(
+                status,
+                "importing from a URL is not supported by this version of Proa: fetch it and import the file",
+            ));
         }
         return import(call, platform);
     }
@@ -223,15 +235,22 @@ pub(crate) async fn push(call: Call) -> Handled {
     let credentials = credentials(&call)?;
     let engine = Arc::clone(call.engine());
     engine.images().resolve(&reference.familiar()).map_err(|_| {
-        Failure::new(StatusCode::NOT_FOUND, format!("An image does not exist locally with the tag: {}", reference.familiar_name()))
+        Failure::new(
+            StatusCode::NOT_FOUND,
+            format!("An image does not exist locally with the tag: {}", reference.familiar_name()),
+        )
     })?;
     let (news, heard) = mpsc::unbounded_channel();
-    Ok(messages(heard, async move { Ok(engine.push(&reference, credentials, news).await.map(|()| Vec::new())?) }))
+    Ok(messages(
+        heard,
+        async move { Ok(engine.push(&reference, credentials, news).await.map(|()| Vec::new())?) },
+    ))
 }
 
 /// A name and perhaps a tag or digest beside it.
 fn reference(name: &str, tag: Option<&str>) -> Result<Reference, Failure> {
-    let parsed: Reference = name.parse().map_err(|e: proa_oci::reference::InvalidReference| Failure::bad(e.to_string()))?;
+    let parsed: Reference =
+        name.parse().map_err(|e: proa_oci::reference::InvalidReference| Failure::bad(e.to_string()))?;
     match tag {
         None => Ok(parsed),
         Some(tag) => match tag.parse::<Digest>() {
@@ -245,7 +264,9 @@ fn reference(name: &str, tag: Option<&str>) -> Result<Reference, Failure> {
 
 /// The credentials of `X-Registry-Auth`. A header that cannot be read is no credentials, as for docker.
 fn credentials(call: &Call) -> Result<Option<Credentials>, Failure> {
-    let Some(header) = call.header("x-registry-auth").filter(|header| !header.is_empty()) else { return Ok(None) };
+    let Some(header) = call.header("x-registry-auth").filter(|header| !header.is_empty()) else {
+        return Ok(None);
+    };
     let auth = decode_auth(header).map_err(|e| Failure::bad(e.to_string()))?;
     Ok(from_wire(auth))
 }
@@ -258,6 +279,6 @@ pub(crate) fn from_wire(auth: proa_docker_api::AuthConfig) -> Option<Credentials
     if !auth.identitytoken.is_empty() {
         return Some(Credentials::IdentityToken(auth.identitytoken));
     }
-    (!auth.username.is_empty()).then_some(Credentials::Password { user: auth.username, secret: auth.password })
+    (!auth.username.is_empty())
+        .then_some(Credentials::Password { user: auth.username, secret: auth.password })
 }
-

@@ -26,7 +26,10 @@ pub(crate) async fn attach(call: Call) -> Handled {
     }
     if call.query.flag("logs") {
         let status = StatusCode::NOT_IMPLEMENTED;
-        return Err(Failure::new(status, "attach with logs=1 is not supported by this version of Proa: read the logs first"));
+        return Err(Failure::new(
+            status,
+            "attach with logs=1 is not supported by this version of Proa: read the logs first",
+        ));
     }
     let stream = call.engine().attach(call.name(), options).await?;
     let multiplexed = call.since(1, 42);
@@ -49,11 +52,21 @@ pub(crate) async fn logs(call: Call) -> Handled {
         // Docker takes what is no number for everything.
         Some(text) => text.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok()),
     };
-    let options =
-        LogOptions { follow: query.flag("follow"), stdout, stderr, since: time("since")?, until: time("until")?, tail };
+    let options = LogOptions {
+        follow: query.flag("follow"),
+        stdout,
+        stderr,
+        since: time("since")?,
+        until: time("until")?,
+        tail,
+    };
     let dated = query.flag("timestamps");
     let stream = call.engine().logs(call.name(), options).await?;
-    let kind = if stream.tty || !call.since(1, 42) { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
+    let kind = if stream.tty || !call.since(1, 42) {
+        "application/vnd.docker.raw-stream"
+    } else {
+        "application/vnd.docker.multiplexed-stream"
+    };
     let (sender, receiver) = mpsc::channel(4);
     tokio::spawn(send(stream, dated, sender));
     Ok(typed(with(StatusCode::OK, streamed(receiver)), kind))

@@ -6,7 +6,9 @@ use crate::server::Call;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
-use proa_docker_api::{self as wire, API_VERSION, AuthConfig, AuthResponse, EventMessage, Info, MIN_API_VERSION, Version};
+use proa_docker_api::{
+    self as wire, API_VERSION, AuthConfig, AuthResponse, EventMessage, Info, MIN_API_VERSION, Version,
+};
 use proa_engine::{Event, EventKind, NetworkView};
 use proa_oci::Platform;
 use proa_types::{Filters, Timestamp};
@@ -53,18 +55,8 @@ pub(crate) async fn info(call: Call) -> Handled {
     let (info, config) = (call.engine().info(), call.engine().config());
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-    let mut runtimes = BTreeMap::from([("proa".to_owned(), wire::RuntimeInfo { path: "proa".into(), ..wire::RuntimeInfo::default() })]);
-    for (name, runtime) in &config.runtimes {
-        let path = runtime.path.display().to_string();
-        runtimes.insert(name.clone(), wire::RuntimeInfo { path, runtime_args: crate::convert::nullable(runtime.args.clone()), status: None });
-    }
-    let mut security = list(&["name=seccomp,profile=builtin"]);
-    if std::path::Path::new("/sys/kernel/security/apparmor").exists() {
-        security.push("name=apparmor".into());
-    }
-    if !info.cgroup_v1 {
-        security.push("name=cgroupns".into());
-    }
+    let security = security_options(info.cgroup_v1);
+    let runtimes = runtimes(&config);
     ok(&Info {
         id: info.id,
         containers: count(info.containers),
@@ -121,6 +113,37 @@ pub(crate) async fn info(call: Call) -> Handled {
     })
 }
 
+/// The runtimes by name: ours and those that were registered.
+fn runtimes(config: &proa_engine::EngineConfig) -> BTreeMap<String, wire::RuntimeInfo> {
+    let mut runtimes = BTreeMap::from([(
+        "proa".to_owned(),
+        wire::RuntimeInfo { path: "proa".into(), ..wire::RuntimeInfo::default() },
+    )]);
+    for (name, runtime) in &config.runtimes {
+        let path = runtime.path.display().to_string();
+        runtimes.insert(
+            name.clone(),
+            wire::RuntimeInfo {
+                path,
+                runtime_args: crate::convert::nullable(runtime.args.clone()),
+                status: None,
+            },
+        );
+    }
+    runtimes
+}
+
+fn security_options(cgroup_v1: bool) -> Vec<String> {
+    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    if std::path::Path::new("/sys/kernel/security/apparmor").exists() {
+        options.push("name=apparmor".into());
+    }
+    if !cgroup_v1 {
+        options.push("name=cgroupns".into());
+    }
+    options
+}
+
 pub(crate) async fn auth(call: Call) -> Handled {
     let Call { api, request, .. } = call;
     let auth: AuthConfig = document(request.into_body()).await?;
@@ -130,7 +153,8 @@ pub(crate) async fn auth(call: Call) -> Handled {
         "" | "index.docker.io" => "docker.io",
         other => other,
     };
-    let credentials = super::images::from_wire(auth).ok_or_else(|| Failure::bad("no credentials were given"))?;
+    let credentials =
+        super::images::from_wire(auth).ok_or_else(|| Failure::bad("no credentials were given"))?;
     api.engine.login(domain, credentials).await?;
     ok(&AuthResponse { status: "Login Succeeded".into(), ..AuthResponse::default() })
 }
@@ -138,7 +162,10 @@ pub(crate) async fn auth(call: Call) -> Handled {
 pub(crate) async fn events(call: Call) -> Handled {
     let filters = call.query.filters()?;
     let time = |name: &str| -> Result<Option<Timestamp>, Failure> {
-        call.query.text(name).map(|text| Timestamp::parse(text).map_err(|e| Failure::bad(e.to_string()))).transpose()
+        call.query
+            .text(name)
+            .map(|text| Timestamp::parse(text).map_err(|e| Failure::bad(e.to_string())))
+            .transpose()
     };
     let (since, until) = (time("since")?, time("until")?);
     let mut stream = call.engine().events(since);
@@ -180,7 +207,11 @@ fn passes(filters: &Filters, event: &Event) -> bool {
     let is = |kind: EventKind, text: &str| event.kind == kind && (event.id.starts_with(text) || name == text);
     let action = event.action.split(':').next().unwrap_or_default();
     let of_image = |text: &str| {
-        let image = if event.kind == EventKind::Image { name } else { event.attributes.get("image").map_or("", String::as_str) };
+        let image = if event.kind == EventKind::Image {
+            name
+        } else {
+            event.attributes.get("image").map_or("", String::as_str)
+        };
         image == text || image.split(':').next() == Some(text)
     };
     filters.labels_match(&event.attributes)
@@ -248,7 +279,8 @@ fn wire_network(network: &NetworkView, whole: bool) -> wire::Network {
             ..wire::IpamConfig::default()
         };
         wire.ipam.config = Some(vec![config]);
-        let option = |name: &str, value: &str| (format!("com.docker.network.bridge.{name}"), value.to_owned());
+        let option =
+            |name: &str, value: &str| (format!("com.docker.network.bridge.{name}"), value.to_owned());
         wire.options = BTreeMap::from([option("default_bridge", "true"), option("name", &network.bridge)]);
     }
     for record in network.containers.iter().filter(|_| whole) {
