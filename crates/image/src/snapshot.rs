@@ -1,10 +1,9 @@
 //! Driver `overlay`: a container is an upper and a work directory; the kernel stacks the layers.
 
 use crate::driver::{Driver, LayerDir};
-use crate::spare::{self, Spares};
+use crate::spare::Spares;
 use crate::{DriverData, Error, Result, Snapshot};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, RenameFlags, Uid, chmodat, chownat, renameat_with, statat};
-use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -36,18 +35,14 @@ impl Driver for OverlayDriver {
     fn prepare(&self, key: &str, layers: &[LayerDir], note: &str) -> Result<Snapshot> {
         let dir = self.dir(key);
         let made = || -> std::io::Result<()> {
-            match self.spares.take(note) {
-                Some(spare) => match renameat_with(CWD, &spare.dir, CWD, &dir, RenameFlags::NOREPLACE) {
-                    // Somebody has tidied up.
-                    Err(Errno::NOENT) => spare::make(&dir, note)?,
-                    renamed => {
-                        renamed?;
-                        if spare.layers != note {
-                            std::fs::write(dir.join("layers"), note)?;
-                        }
-                    }
-                },
-                None => spare::make(&dir, note)?,
+            let spare = self.spares.take(note)?;
+            if spare.layers != note {
+                std::fs::write(spare.dir.join("layers"), note)?;
+            }
+            // Only whole snapshots ever have a container's name.
+            if let Err(errno) = renameat_with(CWD, &spare.dir, CWD, &dir, RenameFlags::NOREPLACE) {
+                let _ = remove_tree(&spare.dir);
+                return Err(errno.into());
             }
             layers.first().map_or(Ok(()), |top| Ok(copy_root(top, &dir.join("upper"))?))
         };

@@ -32,12 +32,15 @@ pub(crate) struct Spare {
 #[derive(Default)]
 struct Shared {
     ready: Vec<Spare>,
+    /// Number of the next spare.
+    next: u64,
     /// What the last container stood on.
     last: String,
 }
 
 /// The spares of one driver.
 pub(crate) struct Spares {
+    home: PathBuf,
     shared: Arc<Mutex<Shared>>,
     taken: SyncSender<()>,
 }
@@ -46,6 +49,7 @@ impl Spares {
     /// Starts with no spare: the first start makes its own. Those of an earlier run are swept by the store.
     pub(crate) fn open(home: &Path) -> Result<Self> {
         let dir = home.to_owned();
+        let home = home.to_owned();
         let shared: Arc<Mutex<Shared>> = Arc::default();
         let (taken, wanted) = sync_channel(1);
         let spares = Arc::clone(&shared);
@@ -54,11 +58,15 @@ impl Spares {
             .name("spares".into())
             .spawn(work)
             .map_err(Error::io("cannot start a thread"))?;
-        Ok(Self { shared, taken })
+        Ok(Self { home, shared, taken })
     }
 
-    /// Takes a spare, if there is one, and has it replaced. One that says `layers` is preferred.
-    pub(crate) fn take(&self, layers: &str) -> Option<Spare> {
+    /// A spare, made now if there is none, and replaced behind the start. One that says `layers` is preferred.
+    pub(crate) fn take(&self, layers: &str) -> std::io::Result<Spare> {
+        self.ready(layers).map_or_else(|| make(&self.home, &self.shared, layers), Ok)
+    }
+
+    fn ready(&self, layers: &str) -> Option<Spare> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = shared.ready.iter().rposition(|spare| spare.layers == layers);
         let spare = match fitting {
@@ -76,38 +84,41 @@ impl Spares {
 }
 
 /// The worker; it ends with the driver.
-fn fill(dir: &Path, shared: &Mutex<Shared>, wanted: &Receiver<()>) {
+fn fill(home: &Path, shared: &Mutex<Shared>, wanted: &Receiver<()>) {
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut next = 0u64;
     while wanted.recv().is_ok() {
         std::thread::sleep(PAUSE);
-        loop {
-            let layers = {
-                let shared = lock();
-                if shared.ready.len() >= READY {
-                    break;
-                }
-                shared.last.clone()
-            };
-            let spare = Spare { dir: dir.join(format!("{PREFIX}{next}")), layers };
-            next += 1;
-            if make(&spare.dir, &spare.layers).is_err() {
-                // A full disk, or the store is gone: starts make their own and tell what is wrong.
-                let _ = crate::snapshot::remove_tree(&spare.dir);
-                break;
-            }
+        while lock().ready.len() < READY {
+            let layers = lock().last.clone();
+            // A full disk, or the store is gone: starts make their own and tell what is wrong.
+            let Ok(spare) = make(home, shared, &layers) else { break };
             lock().ready.push(spare);
         }
     }
 }
 
-/// Makes the directories of one container: itself, `upper` (mode 755, whatever the umask) and `work`; and
-/// notes in `layers` what it stands on.
-pub(crate) fn make(dir: &Path, layers: &str) -> std::io::Result<()> {
-    mkdirat(CWD, dir, Mode::from_raw_mode(0o710))?;
-    let upper = dir.join("upper");
-    mkdirat(CWD, &upper, Mode::from_raw_mode(0o755))?;
-    chmodat(CWD, &upper, Mode::from_raw_mode(0o755), AtFlags::empty())?;
-    mkdirat(CWD, dir.join("work"), Mode::from_raw_mode(0o700))?;
-    std::fs::write(dir.join("layers"), layers)
+/// Makes a spare: the directory itself, `upper` (mode 755, whatever the umask) and `work`; and notes in
+/// `layers` what it stands on.
+fn make(home: &Path, shared: &Mutex<Shared>, layers: &str) -> std::io::Result<Spare> {
+    let number = {
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.next += 1;
+        shared.next
+    };
+    let dir = home.join(format!("{PREFIX}{number}"));
+    let made = || -> std::io::Result<()> {
+        mkdirat(CWD, &dir, Mode::from_raw_mode(0o710))?;
+        let upper = dir.join("upper");
+        mkdirat(CWD, &upper, Mode::from_raw_mode(0o755))?;
+        chmodat(CWD, &upper, Mode::from_raw_mode(0o755), AtFlags::empty())?;
+        mkdirat(CWD, dir.join("work"), Mode::from_raw_mode(0o700))?;
+        std::fs::write(dir.join("layers"), layers)
+    };
+    match made() {
+        Ok(()) => Ok(Spare { dir, layers: layers.to_owned() }),
+        Err(error) => {
+            let _ = crate::snapshot::remove_tree(&dir);
+            Err(error)
+        }
+    }
 }

@@ -7,8 +7,11 @@
 
 use proa_types::{ErrorKind, Kinded};
 use redb::{Database, Durability as RedbDurability, ReadableDatabase, ReadableTable, TableDefinition};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -122,6 +125,9 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`] when another process holds it, [`Error::Storage`] when it cannot be read.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        if !path.exists() {
+            make(path).map_err(|source| Error::Storage { path: path.into(), source })?;
+        }
         let database =
             Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
                 redb::DatabaseError::DatabaseAlreadyOpen => Error::Locked { path: path.into() },
@@ -175,6 +181,25 @@ impl Store {
 
     fn failed(&self, source: impl Into<redb::Error>) -> Error {
         Error::Storage { path: self.path.clone(), source: source.into() }
+    }
+}
+
+/// Makes an empty store without a name and then gives it its name, so that a process killed meanwhile leaves nothing:
+/// a file that is not whole would be refused for ever. Where the file system cannot do that (`O_TMPFILE`, open(2)) the
+/// file is made in place when it is opened.
+fn make(path: &Path) -> Result<(), redb::Error> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(parent, flags, Mode::from_raw_mode(0o600)) else { return Ok(()) };
+    let file = std::fs::File::from(file);
+    let backend = redb::backends::FileBackend::new(file.try_clone()?)?;
+    drop(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?);
+    file.sync_all()?;
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match rustix::fs::linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        // Another process was faster; no /proc: it is made in place.
+        Ok(()) | Err(Errno::EXIST | Errno::NOENT) => Ok(()),
+        Err(errno) => Err(std::io::Error::from(errno).into()),
     }
 }
 
@@ -361,6 +386,23 @@ mod tests {
         assert_eq!(changes.try_recv().unwrap().len(), 2);
         assert!(changes.try_recv().is_err());
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_new_store_appears_whole_or_not_at_all() {
+        let dir = std::env::temp_dir().join(format!("proa-state-new-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("state");
+        make(&path).unwrap();
+        // It has no other name, and is a store already.
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+        assert!(Database::open(&path).is_ok());
+        make(&path).unwrap();
+        let held = Store::open(&path).unwrap();
+        assert!(matches!(Store::open(&path), Err(Error::Locked { .. })));
+        drop(held);
+        assert!(Store::open(Path::new("/nonexistent/state")).is_err());
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

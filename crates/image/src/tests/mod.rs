@@ -55,7 +55,8 @@ pub(crate) fn open(dir: &Path) -> ImageStore {
     for _ in 0..500 {
         match Store::open(&dir.join("state")) {
             Ok(state) => return ImageStore::open(dir, Arc::new(state)).unwrap(),
-            Err(_) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            Err(proa_state::Error::Locked { .. }) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            Err(other) => panic!("{other}"),
         }
     }
     panic!("the state file stays locked");
@@ -87,6 +88,7 @@ fn the_built_in_image_loads_and_can_be_mounted() {
     assert!(!upper.exists());
 }
 
+mod crash;
 mod drivers;
 mod foreign;
 mod hostile;
