@@ -61,7 +61,7 @@ impl ImageStore {
             DriverKind::Vfs => {
                 let home = root.join("snapshots/vfs");
                 make_dir(&home)?;
-                Box::new(VfsDriver::new(home))
+                Box::new(VfsDriver::open(home)?)
             }
         };
         let boot = boot_id();

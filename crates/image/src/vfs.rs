@@ -8,9 +8,9 @@ use crate::driver::{Driver, LayerDir};
 use crate::snapshot::remove_tree;
 use crate::{DriverData, Error, Result, Snapshot};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, Stat, Timespec, Timestamps, XattrFlags, fchmod, fchown,
-    fgetxattr, flistxattr, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat, readlinkat, statat,
-    symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, Stat, Timespec, Timestamps, XattrFlags,
+    fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat,
+    readlinkat, renameat_with, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
@@ -19,15 +19,21 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// How names of copies that are not finished begin.
+const MAKING: &str = "making-";
+
 /// The vfs driver, with its home directory.
 pub(crate) struct VfsDriver {
     home: PathBuf,
 }
 
 impl VfsDriver {
-    /// A driver whose containers live in `home`.
-    pub(crate) fn new(home: PathBuf) -> Self {
-        Self { home }
+    /// A driver whose containers live in `home`. Copies that a crash broke off are removed.
+    pub(crate) fn open(home: PathBuf) -> Result<Self> {
+        for name in crate::content::names(&home).iter().filter(|name| name.starts_with(MAKING)) {
+            remove_tree(&home.join(name))?;
+        }
+        Ok(Self { home })
     }
 
     fn dir(&self, key: &str) -> PathBuf {
@@ -41,22 +47,17 @@ impl Driver for VfsDriver {
     }
 
     fn prepare(&self, key: &str, layers: &[LayerDir], note: &str) -> Result<Snapshot> {
-        let target = self.dir(key).join("fs");
+        let making = self.home.join(format!("{MAKING}{key}"));
         let made = || -> std::io::Result<()> {
-            std::fs::create_dir(self.dir(key))?;
-            std::fs::write(self.dir(key).join("layers"), note)?;
-            std::fs::create_dir(&target)?;
-            fchmod(&File::open(&target)?, Mode::from_raw_mode(0o755))?;
-            let mut copy = Copy { links: HashMap::new(), root: open_root(&target)? };
-            for layer in layers.iter().rev() {
-                copy.links.clear();
-                let (from, to) = (open_root(layer)?, rustix::io::dup(&copy.root)?);
-                copy.directory(from.as_fd(), to.as_fd(), &mut Vec::new())?;
-            }
-            Ok(())
+            copy_layers(&making, layers, note)?;
+            // Only whole snapshots ever have a container's name.
+            Ok(renameat_with(CWD, &making, CWD, self.dir(key), RenameFlags::NOREPLACE)?)
         };
-        made().map_err(Error::io(format!("cannot make the snapshot {}", target.display())))?;
-        Ok(Snapshot::Directory(target))
+        made().map_err(|source| {
+            let _ = remove_tree(&making);
+            Error::io(format!("cannot make the snapshot {}", self.dir(key).display()))(source)
+        })?;
+        Ok(self.paths(key, layers))
     }
 
     fn paths(&self, key: &str, _: &[LayerDir]) -> Snapshot {
@@ -78,6 +79,22 @@ impl Driver for VfsDriver {
     fn data(&self, _: Option<&str>, _: &[LayerDir]) -> DriverData {
         DriverData { name: self.name().into(), data: BTreeMap::new() }
     }
+}
+
+/// Makes a container's directory.
+fn copy_layers(dir: &Path, layers: &[LayerDir], note: &str) -> std::io::Result<()> {
+    let target = dir.join("fs");
+    std::fs::create_dir(dir)?;
+    std::fs::write(dir.join("layers"), note)?;
+    std::fs::create_dir(&target)?;
+    fchmod(&File::open(&target)?, Mode::from_raw_mode(0o755))?;
+    let mut copy = Copy { links: HashMap::new(), root: open_root(&target)? };
+    for layer in layers.iter().rev() {
+        copy.links.clear();
+        let (from, to) = (open_root(layer)?, rustix::io::dup(&copy.root)?);
+        copy.directory(from.as_fd(), to.as_fd(), &mut Vec::new())?;
+    }
+    Ok(())
 }
 
 fn open_root(path: &Path) -> std::io::Result<OwnedFd> {
