@@ -63,6 +63,35 @@ fn loads_removals_and_lookups_at_once_end_in_a_clean_store() {
     super::hostile::assert_clean(&store, dir.path());
 }
 
+#[test]
+fn renames_elsewhere_do_not_disturb_links_with_dots() {
+    if !root() {
+        return;
+    }
+    let (store, dir) = store("renames");
+    let mut entries = vec![Entry::directory("usr/lib"), link(Kind::Symlink, "a/b/lib", "../../usr/lib")];
+    // Other directories in between, so that the link is resolved anew each time.
+    entries.extend((0..600).map(|n| match n % 30 {
+        0 => file(&format!("a/b/lib/{n}"), "x"),
+        _ => file(&format!("d{n}/x"), "x"),
+    }));
+    let layer = tar(&entries);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let at = |name: &str| dir.path().join(name);
+            std::fs::create_dir(at("r0")).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                std::fs::rename(at("r0"), at("r1")).unwrap();
+                std::fs::rename(at("r1"), at("r0")).unwrap();
+            }
+        });
+        let loaded = store.load(docker_archive(&[&layer], &["t"], "").as_slice(), &());
+        stop.store(true, Ordering::Relaxed);
+        loaded.unwrap();
+    });
+}
+
 /// A small tmpfs, unmounted with the test.
 struct Small(TempDir);
 

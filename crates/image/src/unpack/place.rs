@@ -16,6 +16,8 @@ use std::rc::Rc;
 
 /// Open directories kept at hand.
 const OPEN_DIRS: usize = 16;
+/// How often a directory is asked for while others rename and mount.
+const MAX_TRIES: usize = 10_000;
 /// Bytes of the names that have to be remembered until the end.
 const MAX_REMEMBERED: usize = 256 << 20;
 /// Entries of one layer that may replace others of it.
@@ -122,17 +124,29 @@ impl Tree {
 
     /// Opens a directory of the tree, and tells its path without links.
     fn resolve(&self, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        match openat2(&self.root, path, flags, Mode::empty(), strict) {
+        match self.open_dir(path, strict) {
             Err(Errno::LOOP) => {
                 let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-                let dir = openat2(&self.root, path, flags, Mode::empty(), inside)?;
+                let dir = self.open_dir(path, inside)?;
                 let canonical = self.canonical(dir.as_fd())?;
                 Ok((dir, canonical))
             }
             other => Ok((other?, path.to_vec())),
         }
+    }
+
+    /// openat2(2) for a directory. A link with `..` in it makes the kernel answer `EAGAIN` whenever anything was
+    /// renamed or mounted on the host meanwhile: it cannot rule out an escape then, and asks to try again.
+    fn open_dir(&self, path: &[u8], resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        for _ in 0..MAX_TRIES {
+            match openat2(&self.root, path, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => std::thread::yield_now(),
+                other => return other,
+            }
+        }
+        Err(Errno::AGAIN)
     }
 
     /// The path of an open directory of the tree.
