@@ -20,6 +20,8 @@ pub struct Container {
     pub(crate) warnings: Vec<String>,
     pub(crate) user_namespace: bool,
     pub(crate) keyring: Option<String>,
+    /// The filter of its first process, as [`Program::to_bytes`] writes it.
+    pub(crate) filter: Option<Vec<u8>>,
     pub(crate) leader: Option<Leader>,
     pub(crate) cgroup: Cgroup,
 }
@@ -41,7 +43,7 @@ impl Held {
 /// How a process is started in a running container.
 #[derive(Debug)]
 pub struct ExecOptions {
-    /// The filter of system calls.
+    /// The filter of system calls; `None` is the container's own.
     pub filter: Option<Program>,
     /// Standard streams.
     pub stdio: Stdio,
@@ -107,6 +109,7 @@ impl Container {
             leader: self.leader.as_ref(),
             user_namespace: self.user_namespace,
             keyring: self.keyring.clone(),
+            filter: self.filter.as_deref(),
         };
         exec::start(&target, process, options)
     }

@@ -33,6 +33,8 @@ pub(crate) struct Target<'a> {
     pub(crate) leader: Option<&'a Leader>,
     pub(crate) user_namespace: bool,
     pub(crate) keyring: Option<String>,
+    /// The filter where no other is asked for.
+    pub(crate) filter: Option<&'a [u8]>,
 }
 
 /// Starts it; returns when its program runs.
@@ -44,7 +46,7 @@ pub(crate) fn start(target: &Target<'_>, process: &Process, options: ExecOptions
         process: process::Plan {
             process: process.clone(),
             personality: None,
-            filter: options.filter.map(|filter| filter.to_bytes()),
+            filter: options.filter.map(|filter| filter.to_bytes()).or(target.filter.map(<[u8]>::to_vec)),
             terminal: streams.terminal,
             console: false,
             labels,

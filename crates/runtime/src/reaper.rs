@@ -2,23 +2,23 @@
 //! does. It is a copy of the runtime that never executes anything; what it was given (user, capabilities, filter) is what
 //! the program has.
 
-use proa_sys::process::{Clone3, Cloned, block_signals, clone3, exit, kill, next_signal};
+use proa_sys::process::{block_signals, exit, kill, next_signal};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, setpgid, waitpid};
+use rustix::process::{Pid, WaitOptions, setpgid, wait};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Forks. The child returns, to execute the program; the parent stays here until that has ended, and then ends.
 pub(crate) fn fork() -> std::io::Result<()> {
     block_signals();
-    match clone3(&Clone3::default())? {
-        Cloned::Child => {
+    // Docker's filter, which is in force already, denies clone3(2).
+    match proa_sys::process::fork()? {
+        0 => {
             // A group of its own in the foreground, as tini(1) does it: ^C is for the program.
             let _ = setpgid(None, None);
             let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpid());
             Ok(())
         }
-        Cloned::Parent { pid, pidfd } => {
-            drop(pidfd);
+        pid => {
             // The error channel too: its end says that the program runs.
             let _ = proa_sys::fd::close_all_but(&[] as &[BorrowedFd<'_>]);
             let _ = rustix::thread::set_name(c"docker-init");
@@ -59,7 +59,7 @@ fn stay(program: i32) -> i32 {
 fn reap(program: i32) -> Option<i32> {
     let mut code = None;
     loop {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if Some(pid) == Pid::from_raw(program) => {
                 code =
                     status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));

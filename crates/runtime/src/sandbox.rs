@@ -126,6 +126,7 @@ impl Sandbox {
         let streams = Streams::of(std::mem::replace(&mut request.stdio, crate::Stdio::Inherit))?;
         let waits = request.exec_fifo.is_some();
         let plan = plan(&request, process, streams.terminal, labels, state)?;
+        let filter = plan.filter.clone();
         let counts = [mounts.len(), streams.fds.len(), usize::from(waits)];
         let start = Order::Start(Box::new(Start { layout, process: plan, counts }));
         let mut fds: Vec<_> = mounts.iter().chain(&streams.fds).map(AsFd::as_fd).collect();
@@ -137,7 +138,7 @@ impl Sandbox {
         drop((mounts, streams.fds));
         let outcome = await_program(&self.channel, self.pidfd.as_fd(), waits)?;
         warnings.extend(outcome.warnings);
-        self.into_container(held, outcome.terminal, warnings, request.id)
+        self.into_container(held, outcome.terminal, warnings, (request.id, filter))
     }
 
     fn into_container(
@@ -145,7 +146,7 @@ impl Sandbox {
         held: Held,
         terminal: Option<OwnedFd>,
         warnings: Vec<String>,
-        id: &str,
+        (id, filter): (&str, Option<Vec<u8>>),
     ) -> Result<Container, Error> {
         let gone = || Error::spec("the sandbox", "it has no cgroup");
         let pidfd = self.pidfd.try_clone().map_err(|error| Error::step("copy a descriptor", error))?;
@@ -159,6 +160,7 @@ impl Sandbox {
             warnings,
             user_namespace: self.spec.has_user_namespace(),
             keyring: Some(keyring_name(id)),
+            filter,
             leader: self.leader.take(),
             cgroup,
         })

@@ -95,6 +95,7 @@ pub(super) fn open(saved: &Saved) -> Result<Container, CliError> {
         user_namespace: saved.user_namespace,
         keyring: saved.keyring.then(|| keyring_name(&saved.id)),
         leader: None,
+        filter: None,
         cgroup: saved.cgroup()?,
     })
 }
