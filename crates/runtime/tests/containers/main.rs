@@ -3,6 +3,8 @@
 //! The runtime copies the calling process, which must be single-threaded; so every test is a run of this program with the
 //! test's name, which makes one container after the other in one thread.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 mod equality;
 mod life;
 mod roots;
