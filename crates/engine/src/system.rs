@@ -92,6 +92,9 @@ impl Engine {
             if let Some(bridge) = &engine.bridge {
                 let _ = bridge.shutdown_if_unused();
             }
+            if engine.spawner.known().is_empty() {
+                engine.remove_cgroup();
+            }
             let eventual = engine.all().into_iter().map(|container| container.record());
             let records: Vec<ContainerRecord> = eventual.collect();
             engine.store.update(Durability::Immediate, |update| {
@@ -102,6 +105,15 @@ impl Engine {
             })
         })
         .await;
+    }
+
+    /// Removes the cgroup that held all containers, if it holds none any more.
+    fn remove_cgroup(&self) {
+        use proa_runtime::cgroup::{Cgroup, CgroupPath};
+        let opened = CgroupPath::new(&self.config().cgroup).and_then(|path| Cgroup::open(&path));
+        if let Ok(cgroup) = opened {
+            let _ = cgroup.remove();
+        }
     }
 
     /// The networks there are: `bridge` (unless switched off), `host`, `none`.

@@ -6,7 +6,7 @@ use crate::{AttachRequest, Error, Event, ExecRequest, Facts, StartRequest, Termi
 use proa_oci::runtime::Resources;
 use proa_runtime::SandboxSpec;
 use proa_types::{ExecId, SandboxId, Timestamp};
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
@@ -123,7 +123,8 @@ impl Shim {
         let kind = SocketType::SEQPACKET;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
             .map_err(failed)?;
-        let address = SocketAddrUnix::new(dir.join("control")).map_err(failed)?;
+        let opened = wire::open_dir(dir).map_err(failed)?;
+        let address = wire::address(opened.as_fd()).map_err(failed)?;
         rustix::net::connect(&socket, &address).map_err(failed)?;
         Ok(Self { socket: Mutex::new(socket), dir: dir.into() })
     }

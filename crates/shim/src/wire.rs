@@ -26,6 +26,21 @@ struct Envelope<T> {
     m: Option<T>,
 }
 
+/// The address of the control socket in an open directory. Through the descriptor it is short however long the
+/// directory's path is; a socket's address has room for 107 bytes.
+pub(crate) fn address(dir: BorrowedFd<'_>) -> rustix::io::Result<rustix::net::SocketAddrUnix> {
+    rustix::net::SocketAddrUnix::new(format!(
+        "/proc/self/fd/{}/control",
+        std::os::fd::AsRawFd::as_raw_fd(&dir)
+    ))
+}
+
+/// Opens a shim's directory for its address.
+pub(crate) fn open_dir(path: &std::path::Path) -> rustix::io::Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+}
+
 /// Sends a message.
 pub(crate) fn send<T: Serialize>(
     socket: BorrowedFd<'_>,

@@ -151,7 +151,8 @@ impl Daemon {
 
     /// A stock client's command line against this daemon.
     pub fn docker(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(crate::proa());
+        let client = std::env::var_os("PROA_CLIENT").map(PathBuf::from).unwrap_or_else(crate::proa);
+        let mut command = Command::new(client);
         command.args(args).env("DOCKER_HOST", self.host()).env("DOCKER_CONFIG", self.dir.join("config"));
         command::run(&mut command, b"")
     }

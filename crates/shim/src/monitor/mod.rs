@@ -12,7 +12,7 @@ use proa_runtime::cgroup::OomWatch;
 use proa_runtime::{Container, Sandbox};
 use proa_types::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -90,7 +90,8 @@ impl Monitor {
         let kind = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, kind, None)
             .map_err(failed)?;
-        let address = SocketAddrUnix::new(dir.join("control")).map_err(failed)?;
+        let opened = wire::open_dir(&dir).map_err(failed)?;
+        let address = wire::address(opened.as_fd()).map_err(failed)?;
         rustix::net::bind(&listener, &address).map_err(failed)?;
         rustix::net::listen(&listener, 16).map_err(failed)?;
         // If memory runs out, the container is to go and not its monitor. Without the right to say so, it stays.
