@@ -101,8 +101,12 @@ impl Container {
     /// Starts a process in it.
     ///
     /// # Errors
-    /// [`Error::Program`], [`Error::State`] when it does not run, [`Error::Step`].
+    /// [`Error::Program`], [`Error::State`] when it does not run or is paused, [`Error::Step`].
     pub fn exec(&self, process: &Process, options: ExecOptions) -> Result<Exec, Error> {
+        // The leader is stopped with all others, and would not answer.
+        if self.leader.is_some() && self.cgroup.is_frozen()? {
+            return Err(Error::State { needed: "running", reason: "it is paused: resume it first".into() });
+        }
         let target = Target {
             pidfd: self.pidfd.as_fd(),
             cgroup: &self.cgroup,

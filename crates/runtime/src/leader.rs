@@ -41,7 +41,11 @@ impl Leader {
         self.channel.send(&(), &[channel.fd()]).map_err(failed)?;
         let gone = || failed(std::io::Error::other("the process that makes them is gone"));
         let (answer, fds) = self.channel.receive::<Result<i32, i32>>().map_err(failed)?.ok_or_else(gone)?;
-        let pid = answer.map_err(|errno| failed(std::io::Error::from_raw_os_error(errno)))?;
+        let pid = answer.map_err(|errno| match errno {
+            // What the kernel says of a pid namespace whose first process has ended.
+            libc::ENOMEM => Error::State { needed: "running", reason: "its first process has ended".into() },
+            errno => failed(std::io::Error::from_raw_os_error(errno)),
+        })?;
         let pidfd = fds.into_iter().next().ok_or_else(gone)?;
         Ok((pid, pidfd))
     }

@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("the_limit_of_processes_is_the_programs", the_limit_of_processes_is_the_programs),
     ("hooks_run_at_their_points_in_order", hooks_run_at_their_points_in_order),
     ("no_directory_outside_can_be_the_working_directory", no_directory_outside_can_be_the_working_directory),
+    ("a_paused_or_ended_container_takes_no_exec", a_paused_or_ended_container_takes_no_exec),
     ("a_network_can_be_shared", a_network_can_be_shared),
     ("a_user_namespace_maps_root_away", a_user_namespace_maps_root_away),
     ("clocks_can_be_moved", clocks_can_be_moved),
@@ -213,6 +214,25 @@ fn no_directory_outside_can_be_the_working_directory() {
             panic!("exec {n}: {result:?}");
         }
     }
+}
+
+fn a_paused_or_ended_container_takes_no_exec() {
+    let world = World::new("paused");
+    let spec = spec("sleep 60");
+    let running = world.start(&spec).unwrap();
+    let state = |expected: &str| {
+        let error = running.exec(&process(&spec, "true")).unwrap_err();
+        assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains(expected), "{error}");
+    };
+    running.container().pause().unwrap();
+    state("paused");
+    running.container().resume().unwrap();
+    assert_eq!(running.exec(&process(&spec, "exit 3")).unwrap().1, 3);
+    running.container().signal(libc::SIGKILL).unwrap();
+    let pidfd = running.container().pidfd();
+    let exited = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+    rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd), exited).unwrap();
+    state("ended");
 }
 
 fn a_network_can_be_shared() {
