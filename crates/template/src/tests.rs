@@ -203,3 +203,69 @@ fn hostile_texts_fail_and_do_not_crash() {
         run("{{define \"t\"}}{{template \"t\"}}{{end}}{{template \"t\"}}").contains("maximum template depth")
     );
 }
+
+#[test]
+fn random_words_never_crash() {
+    const PIECES: [&str; 40] = [
+        "{{",
+        "}}",
+        "{{-",
+        "-}}",
+        " ",
+        ".",
+        ".Name",
+        ".Tags",
+        ".State.Pid",
+        "$",
+        "$x",
+        ":=",
+        "=",
+        "|",
+        "(",
+        ")",
+        ",",
+        "if",
+        "else",
+        "end",
+        "range",
+        "with",
+        "define",
+        "template",
+        "block",
+        "break",
+        "\"t\"",
+        "'a'",
+        "`r`",
+        "1",
+        "-9",
+        "0x",
+        "1e9",
+        "index",
+        "slice",
+        "printf",
+        "\"%*.5d%q\"",
+        "eq",
+        "é",
+        "\n",
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % bound as u64).unwrap()
+    };
+    let data = data();
+    let mut parsed = 0;
+    for _ in 0..20_000 {
+        let text: String = (0..next(14))
+            .map(|_| PIECES[next(PIECES.len())])
+            .collect::<Vec<_>>()
+            .join(if next(2) == 0 { " " } else { "" });
+        if let Ok(template) = Template::parse("", &format!("{{{{{text}}}}}")) {
+            parsed += 1;
+            let _ = template.execute(&data, Missing::NoValue);
+        }
+    }
+    assert!(parsed > 100, "{parsed} of 20000 were templates at all");
+}
