@@ -156,10 +156,15 @@ pub fn execve_fd(program: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> 
 /// Sets every signal to its default action and unblocks all, as a new program expects (signal(7)). Rust's runtime
 /// ignores `SIGPIPE`, and what is ignored stays so over execve(2).
 pub fn reset_signals() {
+    // struct sigaction of the kernel: handler (0 is the default action), flags, restorer, mask.
+    let default = [0u64; 4];
     for signal in 1..=64 {
-        // The C library keeps 32 and 33 for itself and refuses them; KILL and STOP cannot be changed.
-        // SAFETY: the default action needs no handler.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // The C library would refuse 32 and 33, which it keeps for itself, but a parent can have ignored them. KILL and
+        // STOP cannot be changed.
+        // SAFETY: the structure has the kernel's size and lives until the call returns; no handler is set.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8);
+        }
     }
     // SAFETY: an all-zero set is a valid empty one, and the old mask is not asked for.
     unsafe {

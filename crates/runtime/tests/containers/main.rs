@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod commands;
 mod equality;
 mod life;
 mod roots;
@@ -17,6 +18,9 @@ type Test = (&'static str, fn());
 
 fn main() {
     let mut words = std::env::args().skip(1);
+    if std::env::args().nth(1).as_deref() == Some("runtime") {
+        std::process::exit(proa_runtime::cli::main(std::env::args_os().skip(2).collect()));
+    }
     if words.next().as_deref() == Some("alone") {
         let name = words.next().unwrap_or_default();
         let test = tests().into_iter().find(|(known, _)| *known == name);
@@ -33,7 +37,7 @@ fn main() {
 }
 
 fn tests() -> Vec<Test> {
-    [equality::TESTS, life::TESTS, roots::TESTS].concat()
+    [commands::TESTS, equality::TESTS, life::TESTS, roots::TESTS].concat()
 }
 
 fn alone(name: &str) -> Result<(), Failed> {
