@@ -127,7 +127,8 @@ pub(crate) fn is_device(fd: BorrowedFd<'_>, major: u32, minor: u32) -> bool {
     })
 }
 
-/// Attaches a copy of the file behind `source` (a device, a mask) onto `target`.
+/// Attaches a copy of the file behind `source` (a device, a mask) onto `target`. `source` must be on an attached mount of
+/// this namespace: others are copied since Linux 6.15 only.
 pub(crate) fn cover(target: BorrowedFd<'_>, source: BorrowedFd<'_>) -> Result<(), Errno> {
     attach(copy_of_fd(source, false)?.as_fd(), target)
 }

@@ -14,19 +14,21 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Masks {
     /// A null device.
     null: OwnedFd,
-    /// An empty tmpfs, read-only, detached; made when the first directory is hidden.
+    /// An empty tmpfs, read-only; made when the first directory is hidden.
     empty: Option<OwnedFd>,
+    /// Where it is attached in the sandbox's own root: before Linux 6.15 a mount that is nowhere cannot be copied.
+    place: OwnedFd,
     label: String,
 }
 
 impl Masks {
-    /// Masks whose null device is `null`, which is checked to be one.
-    pub(crate) fn new(null: OwnedFd, mount_label: &str) -> Result<Self, Error> {
+    /// Masks whose null device is `null`, which is checked to be one, and whose tmpfs lies at the directory `place`.
+    pub(crate) fn new(null: OwnedFd, place: OwnedFd, mount_label: &str) -> Result<Self, Error> {
         if !detached::is_device(null.as_fd(), 1, 3) {
             let wrong = std::io::Error::other("it is not the null device");
             return Err(Error::step("hide paths behind /dev/null", wrong));
         }
-        Ok(Self { null, empty: None, label: mount_label.to_owned() })
+        Ok(Self { null, empty: None, place, label: mount_label.to_owned() })
     }
 
     /// Hides a path below `root`; one that does not exist needs no hiding.
@@ -52,7 +54,10 @@ impl Masks {
                 | libc::MOUNT_ATTR_NOSUID
                 | libc::MOUNT_ATTR_NODEV
                 | libc::MOUNT_ATTR_NOEXEC;
-            self.empty = Some(detached::configured("tmpfs", "tmpfs", &data, attributes)?);
+            let made = detached::configured("tmpfs", "tmpfs", &data, attributes)?;
+            detached::attach(made.as_fd(), self.place.as_fd())
+                .map_err(|error| Error::step("mount the mask of directories", error))?;
+            self.empty = Some(made);
         }
         self.empty.as_ref().map(AsFd::as_fd).ok_or_else(|| Error::step("make the mask", Errno::NOENT))
     }

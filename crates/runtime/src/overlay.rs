@@ -17,14 +17,14 @@ const LONGEST: usize = 255;
 /// Mounts it.
 pub(crate) fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd, Error> {
     match try_mount(overlay, label, true) {
-        // Before Linux 6.5 there is no "lowerdir+".
+        // Before Linux 6.7 there is no "lowerdir+".
         Err((Errno::INVAL, true)) => try_mount(overlay, label, false),
         other => other,
     }
     .map_err(|(error, _)| Error::step(format!("mount the overlay of {}", overlay.upper.display()), error))
 }
 
-/// The error, and whether it is about "lowerdir+".
+/// The error, and whether it may be about "lowerdir+".
 fn try_mount(overlay: &Overlay, label: Option<&str>, one_by_one: bool) -> Result<OwnedFd, (Errno, bool)> {
     let plain = |error: Errno| (error, false);
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(plain)?;
@@ -47,7 +47,8 @@ fn try_mount(overlay: &Overlay, label: Option<&str>, one_by_one: bool) -> Result
     if let Some(label) = label {
         fsconfig_set_string(&fs, "context", label).map_err(plain)?;
     }
-    fsconfig_create(&fs).map_err(plain)?;
+    // Before Linux 6.5 overlay looks at its options here only.
+    fsconfig_create(&fs).map_err(|error| (error, one_by_one))?;
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(plain)
 }
 

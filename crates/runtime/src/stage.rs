@@ -53,7 +53,8 @@ impl Stage {
         let new_root = place(root.as_fd(), "root").map_err(failed)?;
         let host_root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         detached::attach(root.as_fd(), host_root.map_err(failed)?.as_fd()).map_err(failed)?;
-        let masks = Masks::new(null_device(root.as_fd(), &host_devices)?, &spec.mount_label)?;
+        let empty = place(root.as_fd(), "empty").map_err(failed)?;
+        let masks = Masks::new(null_device(root.as_fd(), &host_devices)?, empty, &spec.mount_label)?;
         let mut stage = Self { root, new_root, proc, trees: Vec::new(), masks, host_devices };
         for mount in spec.mounts.iter().filter(|m| !is_cgroup(m)) {
             stage.mount(spec, mount)?;
