@@ -55,6 +55,14 @@ pub(crate) fn plan(
 ) -> Result<(Layout, Vec<OwnedFd>), Error> {
     let spec = request.spec;
     sysctl::check(&spec.linux)?;
+    let has_uts = spec.linux.namespaces.iter().any(|n| n.kind == "uts");
+    let named = !spec.hostname.is_empty() || !spec.domainname.is_empty();
+    if named && !has_uts {
+        return Err(Error::spec(
+            "hostname",
+            "without a UTS namespace it would be the host's; add \"uts\" or leave it out",
+        ));
+    }
     let split = Split::of(spec)?;
     let mut fds = vec![root(request)?];
     let mut steps = Vec::new();

@@ -215,8 +215,13 @@ fn name_host(layout: &Layout) -> Result<(), Error> {
 fn switch(root: BorrowedFd<'_>, layout: &Layout) -> Result<(), Error> {
     let failed = |error: Errno| Error::step("switch to the root", error);
     fchdir(root).map_err(failed)?;
-    if layout.pivot {
-        pivot_root(".", ".").map_err(failed)?;
+    let pivoted = match layout.pivot.then(|| pivot_root(".", ".")) {
+        Some(Ok(())) => true,
+        // The initial ramfs cannot be left so.
+        None | Some(Err(Errno::INVAL)) => false,
+        Some(Err(error)) => return Err(failed(error)),
+    };
+    if pivoted {
         unmount(".", UnmountFlags::DETACH).map_err(failed)?;
     } else {
         mount_move(".", "/").map_err(failed)?;

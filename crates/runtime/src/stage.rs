@@ -13,7 +13,7 @@ use proa_oci::runtime::Mount;
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mkdirat, mknodat, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
-use rustix::process::{fchdir, pivot_root};
+use rustix::process::{chdir, chroot, fchdir, pivot_root};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -152,8 +152,12 @@ impl Stage {
     pub(crate) fn leave_host(&self) -> Result<(), Error> {
         let failed = |error: Errno| Error::step("leave the host's root", error);
         fchdir(&self.root).map_err(failed)?;
-        pivot_root(".", ".").map_err(failed)?;
-        unmount(".", UnmountFlags::DETACH).map_err(failed)
+        match pivot_root(".", ".") {
+            Ok(()) => unmount(".", UnmountFlags::DETACH).map_err(failed),
+            // The initial ramfs cannot be left so; but the tmpfs lies on top of it already.
+            Err(Errno::INVAL) => chroot(".").and_then(|()| chdir("/")).map_err(failed),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 

@@ -134,6 +134,16 @@ fn parameters_of_the_namespaces_are_set() {
     assert_eq!(world.run(&spec).0, "1\n4321\nbox\n");
     spec.linux.sysctl.insert("vm.swappiness".into(), "1".into());
     assert!(world.start(&spec).is_err());
+    spec.linux.sysctl.clear();
+    spec.linux.namespaces.retain(|namespace| namespace.kind != "uts");
+    let before = rustix::system::uname().nodename().to_owned();
+    assert!(world.start(&spec).is_err(), "the name would be the host's");
+    assert_eq!(rustix::system::uname().nodename(), before.as_c_str());
+    spec.hostname.clear();
+    spec.process.as_mut().unwrap().args = vec!["true".into()];
+    let sandbox = world.prepare(&spec);
+    let running = world.start_in(sandbox, &spec, |request| request.pivot = false).unwrap();
+    assert_eq!(running.finish().1, 0);
 }
 
 fn the_host_sees_none_of_it() {
