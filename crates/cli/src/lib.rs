@@ -1,1 +1,17 @@
-//! The command line: commands, flags, templates, tables, progress
+//! The command line: tables of commands and flags, docker's texts and exit codes, templates,
+//! tables, and the pump between a terminal and a container.
+
+mod app;
+mod commands;
+mod error;
+mod help;
+mod output;
+mod parse;
+mod request;
+mod spec;
+mod table;
+mod template;
+mod terminal;
+
+pub use app::main;
+pub use help::compat_markdown;

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 pub use error::{Error, Result};
 pub use host::{Connection, Host};
 pub use hyper::Method as Verb;
+pub use rustls;
 pub use stream::{BodyStream, Hijacked, Lines, file_body};
 pub use tls::TlsOptions;
 

@@ -1,0 +1,275 @@
+//! The program: global flags, the choice of a command, the way to an engine.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use proa_client::{Client, Host, TlsOptions};
+
+use crate::error::{Failure, Result, fail};
+use crate::output::put;
+use crate::parse::{self, Parsed};
+use crate::table::{self, Command, Found};
+use crate::{commands, help};
+
+/// What every command is given.
+pub(crate) struct App {
+    pub(crate) program: String,
+    pub(crate) client: Client,
+    pub(crate) flags: Parsed,
+    /// The directory of the client's configuration.
+    pub(crate) config: PathBuf,
+}
+
+/// A system error's words alone, in lower case.
+pub(crate) fn reason(cause: &std::io::Error) -> String {
+    let text = cause.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// Runs the command line; `args` begin with the program's own name. Gives the exit code.
+#[must_use]
+pub fn main(args: Vec<OsString>) -> i32 {
+    let mut words = args.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("proa").to_owned();
+    let words: Vec<String> = words.collect();
+    match begin(&program, &words) {
+        Ok(()) => 0,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("{}", failure.message);
+            }
+            failure.code
+        }
+    }
+}
+
+fn begin(program: &str, words: &[String]) -> Result<()> {
+    let global = parse::parse(words, table::GLOBAL, false)
+        .map_err(|cause| Failure::new(format!("{cause}\nSee '{program} --help'.")).code(125))?;
+    if global.on("version") {
+        put(&format!("Proa version {}\n", env!("CARGO_PKG_VERSION")));
+        return Ok(());
+    }
+    let rest = global.args.as_slice();
+    let Some(first) = rest.first().filter(|_| !global.help) else {
+        put(&help::top(program));
+        return Ok(());
+    };
+    if first == "completion" {
+        return completion(program, rest.get(1));
+    }
+    if first == "help" {
+        return help_of(program, rest.get(1..).unwrap_or_default());
+    }
+    match table::resolve(rest) {
+        Found::Command(command, count) => {
+            let spelling = rest.get(..count).unwrap_or_default().join(" ");
+            run(program, &global, command, &spelling, rest.get(count..).unwrap_or_default())
+        }
+        Found::Group(name, short, count) => match rest.get(count) {
+            Some(word) if !word.starts_with('-') => {
+                fail!(
+                    "{program}: unknown command: {program} {name} {word}\n\nRun '{program} {name} --help' for more information"
+                )
+            }
+            _ => {
+                put(&help::group(program, name, short));
+                Ok(())
+            }
+        },
+        Found::Unknown => fail!("{program}: '{first}' is not a {program} command.\nSee '{program} --help'"),
+    }
+}
+
+fn completion(program: &str, shell: Option<&String>) -> Result<()> {
+    match shell.and_then(|shell| help::completion(program, shell)) {
+        Some(text) => put(&text),
+        None => fail!("usage: {program} completion bash|zsh|fish"),
+    }
+    Ok(())
+}
+
+fn help_of(program: &str, words: &[String]) -> Result<()> {
+    match table::resolve(words) {
+        Found::Command(command, _) => put(&help::command(program, command, width())),
+        Found::Group(name, short, _) => put(&help::group(program, name, short)),
+        Found::Unknown if words.is_empty() => put(&help::top(program)),
+        Found::Unknown => fail!("unknown help topic: {}", words.join(" ")),
+    }
+    Ok(())
+}
+
+fn width() -> usize {
+    crate::terminal::size()
+        .and_then(|[_, columns]| usize::try_from(columns).ok())
+        .filter(|width| *width > 0)
+        .unwrap_or(80)
+}
+
+fn run(
+    program: &str,
+    global: &Parsed,
+    command: &'static Command,
+    spelling: &str,
+    words: &[String],
+) -> Result<()> {
+    let see = format!("See '{program} {spelling} --help'.");
+    let flags = parse::parse(words, command.flags, command.interspersed)
+        .map_err(|cause| Failure::new(format!("{cause}\n{see}")).code(125))?;
+    if flags.help {
+        put(&help::command(program, command, width()));
+        return Ok(());
+    }
+    if !table::supported(command.path) {
+        fail!("{program} {spelling} is not supported by this version of Proa.");
+    }
+    if let Some(cause) =
+        parse::arity(&format!("{program} {spelling}"), command.min, command.max, flags.args.len())
+    {
+        let usage = command.usage.replacen(command.path, spelling, 1);
+        fail!("{cause}\n{see}\n\nUsage:  {program} {usage}\n\n{}", command.short);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let starts = matches!(command.path, "container run" | "container create");
+    let outcome = runtime.block_on(async {
+        let config = global
+            .text("config")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("DOCKER_CONFIG").map(PathBuf::from))
+            .unwrap_or_else(|| {
+                PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".docker")
+            });
+        let client = connect(global, &config).await?;
+        let app = App { program: program.to_owned(), client, flags, config };
+        commands::dispatch(&app, command.path).await
+    });
+    runtime.shutdown_background();
+    outcome.map_err(|failure| {
+        if starts && !failure.message.is_empty() && !failure.message.starts_with(&format!("{program}: ")) {
+            Failure::new(format!("{program}: {}.\n{see}", failure.message)).code(125)
+        } else {
+            failure
+        }
+    })
+}
+
+const OWN: &str = "/run/proa/proa.sock";
+const STOCK: &str = "/var/run/docker.sock";
+
+async fn connect(global: &Parsed, config: &Path) -> Result<Client> {
+    let hosts = global.list("host");
+    if hosts.len() > 1 {
+        fail!("Please specify only one -H");
+    }
+    let context = global
+        .text("context")
+        .map(str::to_owned)
+        .or_else(|| std::env::var("DOCKER_CONTEXT").ok())
+        .filter(|name| !name.is_empty() && name != "default");
+    let named =
+        hosts.first().cloned().or_else(|| std::env::var("DOCKER_HOST").ok()).filter(|host| !host.is_empty());
+    let host = match (named, context) {
+        (Some(host), _) => Some(host),
+        (None, Some(name)) => Some(context_host(config, &name)?),
+        (None, None) => None,
+    };
+    let client = match host {
+        Some(host) => {
+            let client = Client::new(Host::parse(&host)?, tls(global, config)?);
+            match std::env::var("DOCKER_API_VERSION") {
+                Ok(version) if !version.is_empty() => client.set_version(&version),
+                _ => drop(client.negotiate().await?),
+            }
+            client
+        }
+        None => default_engine().await?,
+    };
+    Ok(client)
+}
+
+/// The endpoint of a stored context.
+fn context_host(config: &Path, name: &str) -> Result<String> {
+    let entries = std::fs::read_dir(config.join("contexts/meta")).into_iter().flatten().flatten();
+    for entry in entries {
+        let Ok(raw) = std::fs::read(entry.path().join("meta.json")) else { continue };
+        let meta: serde_json::Value = serde_json::from_slice(&raw)?;
+        if meta.get("Name").and_then(|value| value.as_str()) == Some(name)
+            && let Some(host) = meta.pointer("/Endpoints/docker/Host").and_then(|value| value.as_str())
+        {
+            return Ok(host.to_owned());
+        }
+    }
+    fail!("context {name:?} does not exist: look at the contexts in {}", config.display())
+}
+
+fn tls(global: &Parsed, config: &Path) -> Result<Option<std::sync::Arc<proa_client::rustls::ClientConfig>>> {
+    let variable = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    let verify = if global.has("tlsverify") { global.on("tlsverify") } else { variable("DOCKER_TLS_VERIFY") };
+    if !verify && !global.on("tls") && !variable("DOCKER_TLS") {
+        return Ok(None);
+    }
+    let folder = std::env::var_os("DOCKER_CERT_PATH").map_or_else(|| config.to_owned(), PathBuf::from);
+    let file = |flag: &str, name: &str| {
+        let path = global.text(flag).map_or_else(|| folder.join(name), PathBuf::from);
+        (global.has(flag) || path.exists()).then_some(path)
+    };
+    let options = TlsOptions {
+        ca: file("tlscacert", "ca.pem"),
+        cert: file("tlscert", "cert.pem"),
+        key: file("tlskey", "key.pem"),
+        verify,
+    };
+    Ok(Some(options.config()?))
+}
+
+/// The own engine, another one on the usual socket, or an own one started now.
+async fn default_engine() -> Result<Client> {
+    let own = Client::new(Host::Unix(OWN.into()), None);
+    let refused = match own.probe().await {
+        Ok(()) => return Ok(own),
+        Err(cause) => cause,
+    };
+    let stock = Client::new(Host::Unix(STOCK.into()), None);
+    if stock.negotiate().await.is_ok() {
+        return Ok(stock);
+    }
+    if !rustix::process::geteuid().is_root() {
+        if matches!(refused, proa_client::Error::Denied { .. }) {
+            fail!(
+                "permission denied on {OWN}: this user is not in the socket's group (proa or docker); add it with `sudo usermod -aG proa $USER` and log in again, or run the command with sudo"
+            );
+        }
+        fail!(
+            "no engine answers on {OWN} or {STOCK}, and starting one needs root: run this command with sudo, or start the engine with `sudo proa daemon`"
+        );
+    }
+    start_engine(own).await
+}
+
+async fn start_engine(client: Client) -> Result<Client> {
+    use std::os::unix::process::CommandExt as _;
+    const LOG: &str = "/var/log/proa.log";
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(LOG)?;
+    let mut daemon = std::process::Command::new("/proc/self/exe")
+        .arg("daemon")
+        .stdin(std::process::Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .current_dir("/")
+        .process_group(0)
+        .spawn()?;
+    for _ in 0..1000 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        if client.negotiate().await.is_ok() {
+            eprintln!("Started the engine: socket {OWN}, data /var/lib/proa, log {LOG}");
+            return Ok(client);
+        }
+        if let Some(status) = daemon.try_wait()? {
+            fail!("the engine ended while starting ({status}): look at {LOG}");
+        }
+    }
+    fail!("the engine did not answer on {OWN} within 10 s: look at {LOG}")
+}

@@ -1,0 +1,77 @@
+//! The commands.
+
+mod container;
+mod exec;
+mod image;
+mod inspect;
+mod list;
+mod login;
+mod logs;
+mod progress;
+mod pump;
+mod run;
+mod system;
+mod volume;
+
+use crate::app::App;
+use crate::error::{Failure, Result, fail};
+
+/// Carries out the command of that path.
+pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
+    match path {
+        "container run" => run::run(app).await,
+        "container create" => run::create_only(app).await,
+        "container start" => run::start(app).await,
+        "container attach" => run::attach(app).await,
+        "container exec" => exec::exec(app).await,
+        "container ls" => list::containers(app).await,
+        "container logs" => logs::logs(app).await,
+        "container inspect" => inspect::inspect(app, Some("container")).await,
+        "image inspect" => inspect::inspect(app, Some("image")).await,
+        "volume inspect" => inspect::inspect(app, Some("volume")).await,
+        "network inspect" => inspect::inspect(app, Some("network")).await,
+        "inspect" => inspect::inspect(app, None).await,
+        "image ls" => list::images(app).await,
+        "volume ls" => list::volumes(app).await,
+        "network ls" => list::networks(app).await,
+        "image history" => list::history(app).await,
+        "volume create" => volume::create(app).await,
+        "volume rm" => volume::remove(app).await,
+        "system events" => system::events(app).await,
+        "system info" => system::info(app).await,
+        "version" => system::version(app).await,
+        "login" => login::login(app).await,
+        "logout" => login::logout(app),
+        path if path.starts_with("image ") => image::dispatch(app, path).await,
+        path => container::dispatch(app, path).await,
+    }
+}
+
+/// Does one thing for every argument; prints what it gives, tells what fails, and fails at the end.
+pub(crate) async fn each<F>(names: &[String], act: impl Fn(String) -> F) -> Result<()>
+where
+    F: Future<Output = Result<String>>,
+{
+    let mut errors = Vec::new();
+    for name in names {
+        match act(name.clone()).await {
+            Ok(text) => crate::output::put(&text),
+            Err(failure) => errors.push(failure.message),
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { fail!("{}", errors.join("\n")) }
+}
+
+/// The `--filter` values as a query's value.
+pub(crate) fn filters(app: &App) -> Result<String> {
+    let mut filters = proa_docker_api::Filters::default();
+    for text in app.flags.list("filter") {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(Failure::new(format!(
+                "invalid argument {text:?} for \"-f, --filter\" flag: invalid argument format \"{text}\""
+            )));
+        };
+        filters.add(name.trim().to_lowercase(), value.trim());
+    }
+    Ok(if filters.is_empty() { String::new() } else { proa_client::escape(&filters.encode()) })
+}

@@ -1,0 +1,125 @@
+//! `version`, `info`, `events`.
+
+use proa_client::{Verb, escape, full};
+use proa_docker_api::{EventMessage, Info, Version};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::error::{Failure, Result, fail};
+use crate::output::put;
+use crate::template::Template;
+
+fn formatted(format: &str, value: &Value) -> Result<()> {
+    if format == "json" {
+        put(&format!("{value}\n"));
+        return Ok(());
+    }
+    let template = Template::parse(format).or_else(|cause| fail!("template parsing error: {cause}"))?;
+    put(&format!("{}\n", template.render(value, true).map_err(Failure::new)?));
+    Ok(())
+}
+
+/// `version`.
+pub(crate) async fn version(app: &App) -> Result<()> {
+    let server: std::result::Result<Version, _> = app.client.fetch("/version").await;
+    let client = json!({ "Version": env!("CARGO_PKG_VERSION"), "ApiVersion": app.client.version(), "DefaultAPIVersion": proa_docker_api::API_VERSION,
+        "Os": "linux", "Arch": arch(), "Platform": { "Name": "Proa" }, "Context": "default", "GitCommit": "", "GoVersion": "", "BuildTime": "" });
+    if let Some(format) = app.flags.text("format").filter(|format| !format.is_empty()) {
+        let server_value = server.as_ref().ok().map(serde_json::to_value).transpose()?;
+        formatted(format, &json!({ "Client": client, "Server": server_value }))?;
+        return server.map(drop).map_err(Into::into);
+    }
+    put(&format!(
+        "Client: Proa\n Version:           {}\n API version:       {}\n OS/Arch:           linux/{}\n",
+        env!("CARGO_PKG_VERSION"),
+        app.client.version(),
+        arch()
+    ));
+    let server = server?;
+    put(&format!(
+        "\nServer: {}\n Engine:\n  Version:          {}\n  API version:      {} (minimum version {})\n  OS/Arch:          {}/{}\n  Kernel Version:   {}\n",
+        server.platform.name,
+        server.version,
+        server.api_version,
+        server.min_api_version,
+        server.os,
+        server.arch,
+        server.kernel_version
+    ));
+    Ok(())
+}
+
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// `info`.
+pub(crate) async fn info(app: &App) -> Result<()> {
+    let info: Info = app.client.fetch("/info").await?;
+    if let Some(format) = app.flags.text("format").filter(|format| !format.is_empty()) {
+        return formatted(format, &serde_json::to_value(&info)?);
+    }
+    let mut out = format!("Client: Proa\n Version:    {}\n\nServer:\n", env!("CARGO_PKG_VERSION"));
+    let mut line = |text: String| out.push_str(&format!(" {text}\n"));
+    line(format!("Containers: {}", info.containers));
+    line(format!(" Running: {}", info.containers_running));
+    line(format!(" Paused: {}", info.containers_paused));
+    line(format!(" Stopped: {}", info.containers_stopped));
+    line(format!("Images: {}", info.images));
+    line(format!("Server Version: {}", info.server_version));
+    line(format!("Storage Driver: {}", info.driver));
+    for [key, value] in &info.driver_status {
+        line(format!(" {key}: {value}"));
+    }
+    line(format!("Logging Driver: {}", info.logging_driver));
+    line(format!("Cgroup Driver: {}", info.cgroup_driver));
+    line(format!("Cgroup Version: {}", info.cgroup_version));
+    let runtimes: Vec<&str> = info.runtimes.keys().map(String::as_str).collect();
+    line(format!("Runtimes: {}", runtimes.join(" ")));
+    line(format!("Default Runtime: {}", info.default_runtime));
+    line(format!("Security Options: {}", info.security_options.join(" ")));
+    line(format!("Kernel Version: {}", info.kernel_version));
+    line(format!("Operating System: {}", info.operating_system));
+    line(format!("OSType: {}", info.os_type));
+    line(format!("Architecture: {}", info.architecture));
+    line(format!("CPUs: {}", info.n_cpu));
+    line(format!("Total Memory: {}", proa_types::units::human_binary(info.mem_total.unsigned_abs(), 4)));
+    line(format!("Name: {}", info.name));
+    line(format!("ID: {}", info.id));
+    line(format!("Docker Root Dir: {}", info.docker_root_dir));
+    line(format!("Debug Mode: {}", info.debug));
+    line(format!("Live Restore Enabled: {}", info.live_restore_enabled));
+    put(&out);
+    for warning in info.warnings.iter().flatten() {
+        eprintln!("{warning}");
+    }
+    Ok(())
+}
+
+/// `events`.
+pub(crate) async fn events(app: &App) -> Result<()> {
+    let mut path = format!("/events?filters={}", super::filters(app)?);
+    for flag in ["since", "until"] {
+        if let Some(text) = app.flags.text(flag) {
+            path.push_str(&format!("&{flag}={}", escape(&super::logs::moment(text))));
+        }
+    }
+    let mut lines = app.client.stream(Verb::GET, &path, &[], full("")).await?.lines();
+    while let Some(event) = lines.next::<EventMessage>().await? {
+        if let Some(format) = app.flags.text("format").filter(|format| !format.is_empty()) {
+            formatted(format, &serde_json::to_value(&event)?)?;
+            continue;
+        }
+        let time = proa_types::Timestamp(event.time_nano).fixed_nanos();
+        let attributes: Vec<String> =
+            event.actor.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let tail =
+            if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
+        put(&format!("{time} {} {} {}{tail}\n", event.kind, event.action, event.actor.id));
+    }
+    Ok(())
+}

@@ -1,0 +1,521 @@
+//! Commands and flags: other. Facts of the published command line.
+
+use super::{Command, Flag, f};
+
+static LOGIN: &[Flag] = &[
+    f("password", 'p', "string", "Password or Personal Access Token (PAT)"),
+    f("password-stdin", ' ', "", "Take the Password or Personal Access Token (PAT) from stdin"),
+    f("username", 'u', "string", "Username"),
+];
+static LOGOUT: &[Flag] = &[];
+static SEARCH: &[Flag] = &[
+    f("filter", 'f', "filter", "Filter output based on conditions provided"),
+    f("format", ' ', "string", "Pretty-print search using a Go template"),
+    f("limit", ' ', "int", "Max number of search results"),
+    f("no-trunc", ' ', "", "Don't truncate output"),
+];
+static VERSION: &[Flag] = &[f(
+    "format",
+    'f',
+    "string",
+    "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+)];
+static SYSTEM_INFO: &[Flag] = &[f(
+    "format",
+    'f',
+    "string",
+    "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+)];
+static CONTEXT_CREATE: &[Flag] = &[
+    f("description", ' ', "string", "Description of the context"),
+    f("docker", ' ', "stringToString", "set the docker endpoint (default [])"),
+    f("from", ' ', "string", "create context from a named context"),
+];
+static CONTEXT_EXPORT: &[Flag] = &[];
+static CONTEXT_IMPORT: &[Flag] = &[];
+static CONTEXT_INSPECT: &[Flag] = &[f(
+    "format",
+    'f',
+    "string",
+    "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+)];
+static CONTEXT_LS: &[Flag] = &[
+    f(
+        "format",
+        ' ',
+        "string",
+        "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    ),
+    f("quiet", 'q', "", "Only show context names"),
+];
+static CONTEXT_RM: &[Flag] = &[f("force", 'f', "", "Force the removal of a context in use")];
+static CONTEXT_SHOW: &[Flag] = &[];
+static CONTEXT_UPDATE: &[Flag] = &[
+    f("description", ' ', "string", "Description of the context"),
+    f("docker", ' ', "stringToString", "set the docker endpoint (default [])"),
+];
+static CONTEXT_USE: &[Flag] = &[];
+static NETWORK_CONNECT: &[Flag] = &[
+    f("alias", ' ', "strings", "Add network-scoped alias for the container"),
+    f("driver-opt", ' ', "strings", "driver options for the network"),
+    f(
+        "gw-priority",
+        ' ',
+        "int",
+        "Highest gw-priority provides the default gateway. Accepts positive and negative values.",
+    ),
+    f("ip", ' ', "string", "IPv4 address (e.g., \"172.30.100.104\")"),
+    f("ip6", ' ', "string", "IPv6 address (e.g., \"2001:db8::33\")"),
+    f("link", ' ', "list", "Add link to another container"),
+    f("link-local-ip", ' ', "strings", "Add a link-local address for the container"),
+];
+static NETWORK_CREATE: &[Flag] = &[
+    f("attachable", ' ', "", "Enable manual container attachment"),
+    f("aux-address", ' ', "map", "Auxiliary IPv4 or IPv6 addresses used by Network driver (default map[])"),
+    f("config-from", ' ', "string", "The network from which to copy the configuration"),
+    f("config-only", ' ', "", "Create a configuration only network"),
+    f("driver", 'd', "string", "Driver to manage the Network (default \"bridge\")"),
+    f("gateway", ' ', "strings", "IPv4 or IPv6 Gateway for the master subnet"),
+    f("ingress", ' ', "", "Create swarm routing-mesh network"),
+    f("internal", ' ', "", "Restrict external access to the network"),
+    f("ip-range", ' ', "strings", "Allocate container ip from a sub-range"),
+    f("ipam-driver", ' ', "string", "IP Address Management Driver (default \"default\")"),
+    f("ipam-opt", ' ', "map", "Set IPAM driver specific options (default map[])"),
+    f("ipv4", ' ', "", "Enable or disable IPv4 address assignment (default true)"),
+    f("ipv6", ' ', "", "Enable or disable IPv6 address assignment"),
+    f("label", ' ', "list", "Set metadata on a network"),
+    f("opt", 'o', "map", "Set driver specific options (default map[])"),
+    f("scope", ' ', "string", "Control the network's scope"),
+    f("subnet", ' ', "strings", "Subnet in CIDR format that represents a network segment"),
+];
+static NETWORK_DISCONNECT: &[Flag] =
+    &[f("force", 'f', "", "Force the container to disconnect from a network")];
+static NETWORK_INSPECT: &[Flag] = &[
+    f(
+        "format",
+        'f',
+        "string",
+        "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    ),
+    f("verbose", 'v', "", "Verbose output for diagnostics"),
+];
+static NETWORK_LS: &[Flag] = &[
+    f("filter", 'f', "filter", "Provide filter values (e.g. \"driver=bridge\")"),
+    f(
+        "format",
+        ' ',
+        "string",
+        "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    ),
+    f("no-trunc", ' ', "", "Do not truncate the output"),
+    f("quiet", 'q', "", "Only display network IDs"),
+];
+static NETWORK_PRUNE: &[Flag] = &[
+    f("filter", ' ', "filter", "Provide filter values (e.g. \"until=<timestamp>\")"),
+    f("force", 'f', "", "Do not prompt for confirmation"),
+];
+static NETWORK_RM: &[Flag] = &[f("force", 'f', "", "Do not error if the network does not exist")];
+static SYSTEM_DF: &[Flag] = &[
+    f(
+        "format",
+        ' ',
+        "string",
+        "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    ),
+    f("verbose", 'v', "", "Show detailed information on space usage"),
+];
+static SYSTEM_EVENTS: &[Flag] = &[
+    f("filter", 'f', "filter", "Filter output based on conditions provided"),
+    f(
+        "format",
+        ' ',
+        "string",
+        "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    ),
+    f("since", ' ', "string", "Show all events created since timestamp"),
+    f("until", ' ', "string", "Stream events until this timestamp"),
+];
+static SYSTEM_PRUNE: &[Flag] = &[
+    f("all", 'a', "", "Remove all unused images not just dangling ones"),
+    f("filter", ' ', "filter", "Provide filter values (e.g. \"label=<key>=<value>\")"),
+    f("force", 'f', "", "Do not prompt for confirmation"),
+    f("volumes", ' ', "", "Prune anonymous volumes"),
+];
+static VOLUME_CREATE: &[Flag] = &[
+    f(
+        "availability",
+        ' ',
+        "string",
+        "Cluster Volume availability (\"active\", \"pause\", \"drain\") (default \"active\")",
+    ),
+    f("driver", 'd', "string", "Specify volume driver name (default \"local\")"),
+    f("group", ' ', "string", "Cluster Volume group (cluster volumes)"),
+    f("label", ' ', "list", "Set metadata for a volume"),
+    f("limit-bytes", ' ', "bytes", "Minimum size of the Cluster Volume in bytes"),
+    f("opt", 'o', "map", "Set driver specific options (default map[])"),
+    f("required-bytes", ' ', "bytes", "Maximum size of the Cluster Volume in bytes"),
+    f("scope", ' ', "string", "Cluster Volume access scope (\"single\", \"multi\") (default \"single\")"),
+    f("secret", ' ', "map", "Cluster Volume secrets (default map[])"),
+    f(
+        "sharing",
+        ' ',
+        "string",
+        "Cluster Volume access sharing (\"none\", \"readonly\", \"onewriter\", \"all\") (default \"none\")",
+    ),
+    f("topology-preferred", ' ', "list", "A topology that the Cluster Volume would be preferred in"),
+    f("topology-required", ' ', "list", "A topology that the Cluster Volume must be accessible from"),
+    f("type", ' ', "string", "Cluster Volume access type (\"mount\", \"block\") (default \"block\")"),
+];
+static VOLUME_INSPECT: &[Flag] = &[f(
+    "format",
+    'f',
+    "string",
+    "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+)];
+static VOLUME_LS: &[Flag] = &[
+    f("cluster", ' ', "", "Display only cluster volumes, and use cluster volume list formatting"),
+    f("filter", 'f', "filter", "Provide filter values (e.g. \"dangling=true\")"),
+    f(
+        "format",
+        ' ',
+        "string",
+        "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    ),
+    f("quiet", 'q', "", "Only display volume names"),
+];
+static VOLUME_PRUNE: &[Flag] = &[
+    f("all", 'a', "", "Remove all unused volumes, not just anonymous ones"),
+    f("filter", ' ', "filter", "Provide filter values (e.g. \"label=<label>\")"),
+    f("force", 'f', "", "Do not prompt for confirmation"),
+];
+static VOLUME_RM: &[Flag] = &[f("force", 'f', "", "Force the removal of one or more volumes")];
+static VOLUME_UPDATE: &[Flag] = &[f(
+    "availability",
+    ' ',
+    "string",
+    "Cluster Volume availability (\"active\", \"pause\", \"drain\") (default \"active\")",
+)];
+static INSPECT: &[Flag] = &[
+    f(
+        "format",
+        'f',
+        "string",
+        "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    ),
+    f("size", 's', "", "Display total file sizes if the type is container"),
+    f("type", ' ', "string", "Only inspect objects of the given type"),
+];
+
+/// The commands of this part.
+pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        path: "login",
+        usage: "login [OPTIONS] [SERVER]",
+        short: "Authenticate to a registry.",
+        aliases: &["login"],
+        flags: LOGIN,
+        min: 0,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "logout",
+        usage: "logout [SERVER]",
+        short: "Log out from a registry.",
+        aliases: &["logout"],
+        flags: LOGOUT,
+        min: 0,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "search",
+        usage: "search [OPTIONS] TERM",
+        short: "Search Docker Hub for images",
+        aliases: &["search"],
+        flags: SEARCH,
+        min: 1,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "version",
+        usage: "version [OPTIONS]",
+        short: "Show the Docker version information",
+        aliases: &["version"],
+        flags: VERSION,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "system info",
+        usage: "info [OPTIONS]",
+        short: "Display system-wide information",
+        aliases: &["system info", "info"],
+        flags: SYSTEM_INFO,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "context create",
+        usage: "context create [OPTIONS] CONTEXT",
+        short: "Create a context",
+        aliases: &["context create"],
+        flags: CONTEXT_CREATE,
+        min: 1,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "context export",
+        usage: "context export [OPTIONS] CONTEXT [FILE|-]",
+        short: "Export a context to a tar archive FILE or a tar stream on STDOUT.",
+        aliases: &["context export"],
+        flags: CONTEXT_EXPORT,
+        min: 1,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "context import",
+        usage: "context import CONTEXT FILE|-",
+        short: "Import a context from a tar or zip file",
+        aliases: &["context import"],
+        flags: CONTEXT_IMPORT,
+        min: 1,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "context inspect",
+        usage: "context inspect [OPTIONS] [CONTEXT] [CONTEXT...]",
+        short: "Display detailed information on one or more contexts",
+        aliases: &["context inspect"],
+        flags: CONTEXT_INSPECT,
+        min: 0,
+        max: usize::MAX,
+        interspersed: true,
+    },
+    Command {
+        path: "context ls",
+        usage: "context ls [OPTIONS]",
+        short: "List contexts",
+        aliases: &["context ls", "context list"],
+        flags: CONTEXT_LS,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "context rm",
+        usage: "context rm CONTEXT [CONTEXT...]",
+        short: "Remove one or more contexts",
+        aliases: &["context rm", "context remove"],
+        flags: CONTEXT_RM,
+        min: 1,
+        max: usize::MAX,
+        interspersed: true,
+    },
+    Command {
+        path: "context show",
+        usage: "context show",
+        short: "Print the name of the current context",
+        aliases: &["context show"],
+        flags: CONTEXT_SHOW,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "context update",
+        usage: "context update [OPTIONS] CONTEXT",
+        short: "Update a context",
+        aliases: &["context update"],
+        flags: CONTEXT_UPDATE,
+        min: 1,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "context use",
+        usage: "context use CONTEXT",
+        short: "Set the current docker context",
+        aliases: &["context use"],
+        flags: CONTEXT_USE,
+        min: 1,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "network connect",
+        usage: "network connect [OPTIONS] NETWORK CONTAINER",
+        short: "Connect a container to a network",
+        aliases: &["network connect"],
+        flags: NETWORK_CONNECT,
+        min: 2,
+        max: 2,
+        interspersed: true,
+    },
+    Command {
+        path: "network create",
+        usage: "network create [OPTIONS] NETWORK",
+        short: "Create a network",
+        aliases: &["network create"],
+        flags: NETWORK_CREATE,
+        min: 1,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "network disconnect",
+        usage: "network disconnect [OPTIONS] NETWORK CONTAINER",
+        short: "Disconnect a container from a network",
+        aliases: &["network disconnect"],
+        flags: NETWORK_DISCONNECT,
+        min: 2,
+        max: 2,
+        interspersed: true,
+    },
+    Command {
+        path: "network inspect",
+        usage: "network inspect [OPTIONS] NETWORK [NETWORK...]",
+        short: "Display detailed information on one or more networks",
+        aliases: &["network inspect"],
+        flags: NETWORK_INSPECT,
+        min: 1,
+        max: usize::MAX,
+        interspersed: true,
+    },
+    Command {
+        path: "network ls",
+        usage: "network ls [OPTIONS]",
+        short: "List networks",
+        aliases: &["network ls", "network list"],
+        flags: NETWORK_LS,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "network prune",
+        usage: "network prune [OPTIONS]",
+        short: "Remove all unused networks",
+        aliases: &["network prune"],
+        flags: NETWORK_PRUNE,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "network rm",
+        usage: "network rm NETWORK [NETWORK...]",
+        short: "Remove one or more networks",
+        aliases: &["network rm", "network remove"],
+        flags: NETWORK_RM,
+        min: 1,
+        max: usize::MAX,
+        interspersed: true,
+    },
+    Command {
+        path: "system df",
+        usage: "system df [OPTIONS]",
+        short: "Show docker disk usage",
+        aliases: &["system df"],
+        flags: SYSTEM_DF,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "system events",
+        usage: "system events [OPTIONS]",
+        short: "Get real time events from the server",
+        aliases: &["system events", "events"],
+        flags: SYSTEM_EVENTS,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "system prune",
+        usage: "system prune [OPTIONS]",
+        short: "Remove unused data",
+        aliases: &["system prune"],
+        flags: SYSTEM_PRUNE,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "volume create",
+        usage: "volume create [OPTIONS] [VOLUME]",
+        short: "Create a volume",
+        aliases: &["volume create"],
+        flags: VOLUME_CREATE,
+        min: 0,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "volume inspect",
+        usage: "volume inspect [OPTIONS] VOLUME [VOLUME...]",
+        short: "Display detailed information on one or more volumes",
+        aliases: &["volume inspect"],
+        flags: VOLUME_INSPECT,
+        min: 1,
+        max: usize::MAX,
+        interspersed: true,
+    },
+    Command {
+        path: "volume ls",
+        usage: "volume ls [OPTIONS]",
+        short: "List volumes",
+        aliases: &["volume ls", "volume list"],
+        flags: VOLUME_LS,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "volume prune",
+        usage: "volume prune [OPTIONS]",
+        short: "Remove unused local volumes",
+        aliases: &["volume prune"],
+        flags: VOLUME_PRUNE,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "volume rm",
+        usage: "volume rm [OPTIONS] VOLUME [VOLUME...]",
+        short: "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
+        aliases: &["volume rm", "volume remove"],
+        flags: VOLUME_RM,
+        min: 1,
+        max: usize::MAX,
+        interspersed: true,
+    },
+    Command {
+        path: "volume update",
+        usage: "volume update [OPTIONS] [VOLUME]",
+        short: "Update a volume (cluster volumes only)",
+        aliases: &["volume update"],
+        flags: VOLUME_UPDATE,
+        min: 0,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "inspect",
+        usage: "inspect [OPTIONS] NAME|ID [NAME|ID...]",
+        short: "Return low-level information on Docker objects",
+        aliases: &["inspect"],
+        flags: INSPECT,
+        min: 1,
+        max: usize::MAX,
+        interspersed: true,
+    },
+];
