@@ -1,18 +1,19 @@
-//! The multi-call binary: picks a face by its first word.
+//! The multi-call binary: picks a face by its own name and its first word.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 fn main() {
-    let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let face = if args.is_empty() { OsString::new() } else { args.remove(0) };
-    let code = match face.to_str() {
-        Some("shim") => proa_shim::main(args),
-        Some("runtime") => proa_runtime::cli::main(args),
-        Some("daemon") => proa_daemon::main(args),
-        _ => {
-            eprintln!("proa: this build has no command line yet");
-            1
-        }
+    let all: Vec<OsString> = std::env::args_os().collect();
+    let docker =
+        all.first().and_then(|name| Path::new(name).file_name()).is_some_and(|name| name == "docker");
+    let face = if docker { None } else { all.get(1).and_then(|word| word.to_str()) };
+    let rest = || all.iter().skip(2).cloned().collect::<Vec<_>>();
+    let code = match face {
+        Some("shim") => proa_shim::main(rest()),
+        Some("runtime") => proa_runtime::cli::main(rest()),
+        Some("daemon") => proa_daemon::main(rest()),
+        _ => proa_cli::main(all),
     };
     std::process::exit(code);
 }
