@@ -211,9 +211,6 @@ fn mount_field(mount: &mut Mount, field: &str, key: &str, value: Option<&str>) -
         _ => {}
     }
     let value = value.ok_or_else(|| format!("invalid field '{field}' must be a key=value pair"))?.to_owned();
-    let volume = |mount: &mut Mount, set: &dyn Fn(&mut VolumeOptions)| {
-        set(mount.volume_options.get_or_insert_default())
-    };
     match key {
         "type" => mount.kind = value.to_ascii_lowercase(),
         "source" | "src" => {
@@ -244,26 +241,7 @@ fn mount_field(mount: &mut Mount, field: &str, key: &str, value: Option<&str>) -
                 }
             }
         }
-        "volume-subpath" => volume(mount, &|options| options.subpath.clone_from(&value)),
-        "volume-driver" => volume(mount, &|options| {
-            options.driver_config.get_or_insert_with(DriverConfig::default).name.clone_from(&value)
-        }),
-        "volume-label" => {
-            let (name, label) = pair(field, &value)?;
-            volume(mount, &|options| drop(options.labels.insert(name.to_owned(), label.clone())));
-        }
-        "volume-opt" => {
-            let (name, option) = pair(field, &value)?;
-            volume(mount, &|options| {
-                drop(
-                    options
-                        .driver_config
-                        .get_or_insert_default()
-                        .options
-                        .insert(name.to_owned(), option.clone()),
-                )
-            });
-        }
+        _ if key.starts_with("volume-") => return volume_field(mount, field, key, &value),
         "image-subpath" => mount.image_options = Some(serde_json::json!({ "Subpath": value })),
         "tmpfs-size" => {
             let size = parse_ram(&value).map_err(|_| format!("invalid value for {key}: {value}"))?;
@@ -273,6 +251,26 @@ fn mount_field(mount: &mut Mount, field: &str, key: &str, value: Option<&str>) -
             let mode =
                 u32::from_str_radix(&value, 8).map_err(|_| format!("invalid value for {key}: {value}"))?;
             mount.tmpfs_options.get_or_insert_default().mode = mode;
+        }
+        _ => return Err(format!("unexpected key '{key}' in '{field}'")),
+    }
+    Ok(())
+}
+
+fn volume_field(mount: &mut Mount, field: &str, key: &str, value: &str) -> Result<()> {
+    let options = mount.volume_options.get_or_insert_with(VolumeOptions::default);
+    match key {
+        "volume-subpath" => value.clone_into(&mut options.subpath),
+        "volume-driver" => {
+            value.clone_into(&mut options.driver_config.get_or_insert_with(DriverConfig::default).name)
+        }
+        "volume-label" => {
+            let (name, label) = pair(field, value)?;
+            options.labels.insert(name.to_owned(), label);
+        }
+        "volume-opt" => {
+            let (name, option) = pair(field, value)?;
+            options.driver_config.get_or_insert_default().options.insert(name.to_owned(), option);
         }
         _ => return Err(format!("unexpected key '{key}' in '{field}'")),
     }
