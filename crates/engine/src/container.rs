@@ -15,6 +15,8 @@ pub(crate) struct Container {
     record: Mutex<ContainerRecord>,
     /// Held over each operation that changes it.
     pub(crate) operation: tokio::sync::Mutex<()>,
+    /// Held while what an ended run had is released: its ports and mounts are free for the next run only then.
+    pub(crate) releasing: Arc<tokio::sync::Mutex<()>>,
     live: Mutex<Option<Arc<Live>>>,
     /// Streams of clients that attached before the start.
     early: Mutex<Vec<(AttachRequest, OwnedFd)>>,
@@ -52,6 +54,7 @@ impl Container {
             id: record.id.clone(),
             record: Mutex::new(record),
             operation: tokio::sync::Mutex::new(()),
+            releasing: Arc::default(),
             live: Mutex::new(None),
             early: Mutex::default(),
             progress: watch::channel(Progress { running, ..Progress::default() }).0,

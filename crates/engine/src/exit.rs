@@ -71,6 +71,8 @@ impl Engine {
         let restarting = policy.wants(exit.code, count, stopped) && !self.is_closing();
         let transition =
             Transition::End { code: exit.code, at: exit.at, oom_killed: exit.oom_killed, restarting };
+        // Taken before anybody hears of the end, so that a start that follows waits for the release.
+        let releasing = Arc::clone(&container.releasing).lock_owned().await;
         if container.apply(transition).is_err() {
             return;
         }
@@ -99,6 +101,7 @@ impl Engine {
             Ok(())
         });
         let _ = released.await;
+        drop(releasing);
         if restarting {
             let ran = started.map_or(Duration::ZERO, |at| {
                 Duration::from_nanos(u64::try_from(exit.at.0.saturating_sub(at.0)).unwrap_or(0))

@@ -48,6 +48,8 @@ impl Engine {
 
     /// Starts a container whose operation lock is held.
     pub(crate) async fn start_locked(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
+        // The run before still holds its ports and mounts until they are released.
+        drop(container.releasing.lock().await);
         let (engine, held) = (Arc::clone(self), Arc::clone(container));
         let started = blocking(move || engine.launch(&held)).await;
         match started {
@@ -90,6 +92,7 @@ impl Engine {
         let record = container.record();
         let image = self.images.resolve(record.image.as_str())?;
         let snapshot = self.images.snapshot(record.id.as_str())?;
+        clear_volatile(&snapshot, &record);
         self.mount_volumes(&record, &snapshot)?;
         let undo_volumes = |error| {
             self.unmount_volumes(&record);
@@ -445,6 +448,14 @@ fn rootfs(snapshot: &Snapshot, record: &ContainerRecord) -> Rootfs {
             volatile: record.spec.host.auto_remove,
         }),
         Snapshot::Directory(path) => Rootfs::Directory(path.clone()),
+    }
+}
+
+/// The kernel refuses a work directory that a volatile mount has used. A restart of a container that removes itself
+/// comes here with a file tree that is whole, since the machine has been up all the time (kernel: overlayfs.rst).
+fn clear_volatile(snapshot: &Snapshot, record: &ContainerRecord) {
+    if let (Snapshot::Overlay { work, .. }, State::Exited(_)) = (snapshot, &record.state) {
+        let _ = std::fs::remove_dir(work.join("work/incompat/volatile"));
     }
 }
 

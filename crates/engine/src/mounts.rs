@@ -5,6 +5,7 @@ use crate::spec::{ContainerSpec, MountSpec};
 use crate::{Engine, Error};
 use proa_oci::image::ExecConfig;
 use proa_volume::VolumeSpec;
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 /// What a container's mounts are, and volumes to be made for them.
@@ -12,6 +13,8 @@ use std::path::{Component, Path, PathBuf};
 pub(crate) struct Settled {
     pub(crate) mounts: Vec<MountPoint>,
     pub(crate) volumes: Vec<VolumeSpec>,
+    /// Places the request itself names, as opposed to those of `--volumes-from`.
+    own: BTreeSet<PathBuf>,
 }
 
 impl Engine {
@@ -68,15 +71,12 @@ impl Engine {
 fn put(settled: &mut Settled, point: MountPoint, volume: Option<VolumeSpec>) -> Result<(), Error> {
     let same = settled.mounts.iter().position(|mount| mount.destination == point.destination);
     if let Some(at) = same {
-        if settled
-            .mounts
-            .get(at)
-            .is_some_and(|mount| !mount.mode.is_empty() || mount.kind == "tmpfs" || mount.copy)
-        {
+        if settled.own.contains(&point.destination) {
             return Err(Error::Invalid(format!("Duplicate mount point: {}", point.destination.display())));
         }
         settled.mounts.remove(at);
     }
+    settled.own.insert(point.destination.clone());
     settled.mounts.push(point);
     settled.volumes.extend(volume);
     Ok(())
@@ -325,6 +325,18 @@ mod tests {
         for bad in ["", ":", "/a:", ":/b", "/a:b", "/a:/b:wrong", "/a:/b:ro:x", "x:/", "rel"] {
             assert!(bind(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn two_mounts_for_one_place_are_refused() {
+        let mut settled = Settled::default();
+        // What came from another container gives way.
+        settled.mounts.push(bind("/other:/data").unwrap().0);
+        put(&mut settled, bind("/one:/data").unwrap().0, None).unwrap();
+        assert_eq!(settled.mounts.len(), 1);
+        assert_eq!(settled.mounts[0].source, Path::new("/one"));
+        let error = put(&mut settled, bind("/two:/data").unwrap().0, None).unwrap_err();
+        assert_eq!(error.to_string(), "Duplicate mount point: /data");
     }
 
     #[test]
