@@ -25,11 +25,13 @@ pub(crate) struct Fixtures {
 }
 
 impl Fixtures {
-    /// Builds the binary and gets everything ready. What cannot be had is said; its tests are skipped.
+    /// Builds the binary (unless `PROA_BIN` names one) and gets everything ready. What cannot be had is said; its tests
+    /// are skipped.
     pub(crate) fn ready() -> Outcome<Self> {
         let cache = cache_dir()?;
         install(&PROGRAMS);
-        let fixtures = Self { proa: build()?, cache };
+        let given = std::env::var_os("PROA_BIN").map(PathBuf::from);
+        let fixtures = Self { proa: given.map_or_else(build, Ok)?, cache };
         fixtures.busybox()?;
         fixtures.nginx();
         Ok(fixtures)

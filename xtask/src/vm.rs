@@ -37,46 +37,63 @@ const MODULES: [&str; 23] = [
 /// Crates whose own tests run there.
 const CRATES: [&str; 4] = ["proa-runtime", "proa-shim", "proa-network", "proa-volume"];
 
-/// Boots the machine, runs the tests, passes its output on; `each` sees every line.
+/// How long the whole machine may take, in seconds.
+const LIMIT: &str = "5400";
+
+/// Boots the machine, runs the tests, passes its output on; `each` sees every line. A program that was ended by its limit
+/// of time, or ended badly otherwise, is named in the error.
 pub(crate) fn boot(fixtures: &Fixtures, mut each: impl FnMut(&str)) -> Outcome {
     install(&[
         ("qemu-system-x86_64", "qemu-system-x86"),
         ("kmod", "kmod"),
         ("cpio", "cpio"),
         ("busybox", "busybox-static"),
+        ("xz", "xz-utils"),
+        ("zstd", "zstd"),
     ]);
     let dir = fixtures.cache.join("vm");
     let kernel = kernel(&dir)?;
     let initrd = initrd(&dir, &kernel, fixtures)?;
     println!("── booting Linux {} under emulation", kernel.version);
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args([
-        "-accel",
-        "tcg,thread=multi",
-        "-smp",
-        "2",
-        "-cpu",
-        "max",
-        "-m",
-        "4096",
-        "-nographic",
-        "-no-reboot",
-    ]);
-    qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&initrd);
-    qemu.args(["-append", "console=ttyS0 quiet panic=-1 apparmor=1 security=apparmor cgroup_no_v1=all"]);
-    let child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let mut child = child.map_err(|e| format!("qemu-system-x86_64: {e}"))?;
-    let mut finished = false;
+    let mut child = machine(&kernel, &initrd).spawn().map_err(|e| format!("qemu-system-x86_64: {e}"))?;
+    let (mut finished, mut broken) = (false, Vec::new());
     for line in
         child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).split(b'\n')).map_while(Result::ok)
     {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         println!("{line}");
-        finished |= line.contains("proa-vm: finished");
-        each(&line);
+        match line.strip_prefix("proa-vm: ") {
+            Some("finished") => finished = true,
+            Some(said) if said.contains(" ended with ") => broken.push(said.to_owned()),
+            _ => each(&line),
+        }
     }
     let _ = child.wait();
-    if finished { Ok(()) } else { Err("the machine ended before its tests did".into()) }
+    if !finished {
+        broken.push(format!("the machine ended before its tests did (it may run for {LIMIT} s)"));
+    }
+    if broken.is_empty() { Ok(()) } else { Err(broken.join(", ")) }
+}
+
+/// The emulator's command line, its serial console on standard output.
+fn machine(kernel: &Kernel, initrd: &Path) -> Command {
+    let mut qemu = Command::new("timeout");
+    qemu.args([
+        "--foreground",
+        "-k",
+        "10",
+        LIMIT,
+        "qemu-system-x86_64",
+        "-accel",
+        "tcg,thread=multi",
+        "-smp",
+        "2",
+    ]);
+    qemu.args(["-cpu", "max", "-m", "4096", "-nographic", "-no-reboot"]);
+    qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initrd);
+    qemu.args(["-append", "console=ttyS0 quiet panic=-1 apparmor=1 security=apparmor cgroup_no_v1=all"]);
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped());
+    qemu
 }
 
 struct Kernel {
@@ -122,7 +139,21 @@ fn initrd(dir: &Path, kernel: &Kernel, fixtures: &Fixtures) -> Outcome<PathBuf> 
         for m in "$@"; do modprobe -d "$kroot" -S "$version" --show-depends "$m" 2>/dev/null | sed -n 's/^insmod \([^ ]*\).*/\1/p'; done |
             awk '!seen[$0]++' > "$root/modules"
         mkdir -p "$root/lib/modules"; n=0
-        while read -r file; do n=$((n+1)); cp "$file" "$root/lib/modules/$(printf %03d $n).ko"; done < "$root/modules"
+        while read -r file; do
+            n=$((n+1)); to=$root/lib/modules/$(printf %03d $n).ko
+            case $file in
+                *.xz) xz -dc "$file" > "$to" ;;
+                *.zst) zstd -dcq "$file" > "$to" ;;
+                *) cp "$file" "$to" ;;
+            esac
+        done < "$root/modules"
+        for name in nft ip script; do
+            program=$(PATH=$PATH:/usr/sbin:/sbin command -v $name) || continue
+            mkdir -p "$root/tools"; cp -L "$program" "$root/tools/"
+            for file in $(ldd "$program" 2>/dev/null | grep -o '/[^ ]*'); do
+                mkdir -p "$root${file%/*}"; cp -L "$file" "$root$file"
+            done
+        done
         cp "$cache/busybox.tar" "$root/fixtures/"; cp "$proa" "$root/bin/proa"
         echo 'root:x:0:0:root:/root:/bin/sh' > "$root/etc/passwd"; echo 'root:x:0:' > "$root/etc/group"
         printf '127.0.0.1 localhost\n' > "$root/etc/hosts""#;
@@ -158,17 +189,19 @@ fn test_programs() -> Outcome<Vec<(String, PathBuf)>> {
     Ok(programs.collect())
 }
 
-/// The machine's first process: mounts, modules, a real root (the first filesystem cannot be pivoted away), tests.
+/// The machine's first process: mounts, modules, a real root (the first filesystem cannot be pivoted away), tests. What a
+/// test prints is shown also if it passes: why it was skipped.
 const INIT: &str = r#"#!/bin/sh
-export PATH=/bin:/sbin:/usr/bin HOME=/root PROA_EMULATED=1 PROA_BIN=/bin/proa PROA_FIXTURES=/fixtures RUST_BACKTRACE=0
+export PATH=/tools:/bin:/sbin:/usr/bin HOME=/root PROA_EMULATED=1 PROA_BIN=/bin/proa PROA_FIXTURES=/fixtures RUST_BACKTRACE=0
 if [ ! -e /switched ]; then
     mount -t tmpfs -o size=3g,mode=755 root /tmp
-    cp -a /bin /sbin /usr /etc /var /root /lib /tests /fixtures /init /tmp/
+    for d in /*; do case $d in /proc|/sys|/dev|/tmp|/run) ;; *) cp -a "$d" /tmp/; ;; esac; done
     mkdir -p /tmp/proc /tmp/sys /tmp/dev /tmp/run /tmp/tmp; touch /tmp/switched
     exec switch_root /tmp /init
 fi
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/pts /dev/shm
 mount -t devpts -o ptmxmode=666 devpts /dev/pts; mount -t tmpfs shm /dev/shm; mount -t tmpfs run /run; mount -t tmpfs tmp /tmp
+ln -sf /proc/self/fd /dev/fd
 mount -t securityfs security /sys/kernel/security 2>/dev/null
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 for m in /lib/modules/*.ko; do insmod "$m" 2>/dev/null; done
@@ -177,11 +210,11 @@ echo "proa-vm: Linux $(uname -r), controllers: $(cat /sys/fs/cgroup/cgroup.contr
 for t in /tests/*; do
     echo "── $t"
     case $t in
-        *e2e*) timeout 2400 "$t" --test-threads 2 ::proa ;;
-        *) timeout 1200 "$t" --test-threads 2 ;;
+        *e2e*) timeout -k 10 2400 "$t" --test-threads 2 --color never ::proa ;;
+        *) timeout -k 10 1200 "$t" --test-threads 2 --color never --show-output ;;
     esac
     code=$?
-    [ $code = 0 ] || echo "proa-vm: $t ended with $code"
+    [ $code = 0 ] || echo "proa-vm: ${t#/tests/} ended with $code"
 done
 echo "proa-vm: finished"
 poweroff -f

@@ -2,12 +2,14 @@
 
 use crate::Error;
 use crate::start::Overlay;
+use proa_sys::process::unshare;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
 };
+use rustix::process::chdir;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -30,6 +32,7 @@ fn try_mount(overlay: &Overlay, label: Option<&str>, one_by_one: bool) -> Result
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(plain)?;
     let _ = fsconfig_set_string(&fs, "source", "overlay");
     let mut held = Vec::new();
+    let mut numbers = false;
     if one_by_one {
         for lower in &overlay.lower {
             let value = short(lower, &mut held).map_err(plain)?;
@@ -37,7 +40,9 @@ fn try_mount(overlay: &Overlay, label: Option<&str>, one_by_one: bool) -> Result
         }
     } else {
         let lower = joined(&overlay.lower, &mut held).map_err(plain)?;
-        fsconfig_set_string(&fs, "lowerdir", lower).map_err(plain)?;
+        numbers = lower.starts_with(|c: char| c.is_ascii_digit());
+        let set = || fsconfig_set_string(&fs, "lowerdir", lower);
+        if numbers { among_descriptors(set) } else { set() }.map_err(plain)?;
     }
     set_path(fs.as_fd(), "upperdir", &overlay.upper, &mut held).map_err(plain)?;
     set_path(fs.as_fd(), "workdir", &overlay.work, &mut held).map_err(plain)?;
@@ -48,7 +53,10 @@ fn try_mount(overlay: &Overlay, label: Option<&str>, one_by_one: bool) -> Result
         fsconfig_set_string(&fs, "context", label).map_err(plain)?;
     }
     // Before Linux 6.5 overlay looks at its options here only.
-    fsconfig_create(&fs).map_err(|error| (error, one_by_one))?;
+    // Kernels before 6.5 look the directories up at creation, later ones when they are set.
+    let create = || fsconfig_create(&fs);
+    let created = if numbers { among_descriptors(create) } else { create() };
+    created.map_err(|error| (error, one_by_one))?;
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(plain)
 }
 
@@ -72,13 +80,33 @@ fn by_descriptor(path: &Path, held: &mut Vec<OwnedFd>) -> Result<String, Errno> 
     Ok(name)
 }
 
-/// All lower directories in one value: as they are, escaped, if that fits, else by descriptors.
+/// Calls `action` where the numbers of descriptors are paths. The working directory is a thread's own.
+fn among_descriptors(action: impl FnOnce() -> Result<(), Errno> + Send) -> Result<(), Errno> {
+    let there = || {
+        unshare(libc::CLONE_FS.unsigned_abs().into()).map_err(|error| from_io(&error))?;
+        chdir("/proc/self/fd")?;
+        action()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, there);
+        thread.map_err(|error| from_io(&error))?.join().unwrap_or(Err(Errno::NOTRECOVERABLE))
+    })
+}
+
+fn from_io(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+/// All lower directories in one value: as they are, escaped, if that fits, else by numbers of descriptors.
 fn joined(lower: &[std::path::PathBuf], held: &mut Vec<OwnedFd>) -> Result<String, Errno> {
     let plain: Option<Vec<String>> = lower.iter().map(|path| path.to_str().map(escaped)).collect();
     if let Some(text) = plain.map(|list| list.join(":")).filter(|text| text.len() <= LONGEST) {
         return Ok(text);
     }
-    let names = lower.iter().map(|path| by_descriptor(path, held)).collect::<Result<Vec<_>, _>>()?;
+    let number = |path: &std::path::PathBuf| {
+        by_descriptor(path, held).map(|name| name.rsplit('/').next().unwrap_or_default().to_owned())
+    };
+    let names = lower.iter().map(number).collect::<Result<Vec<_>, _>>()?;
     let text = names.join(":");
     if text.len() > LONGEST { Err(Errno::NAMETOOLONG) } else { Ok(text) }
 }
@@ -102,9 +130,35 @@ mod tests {
     fn separators_in_paths_are_escaped_and_long_lists_go_by_descriptor() {
         let mut held = Vec::new();
         assert_eq!(joined(&["/a:b".into(), "/c\\d".into()], &mut held).unwrap(), "/a\\:b:/c\\\\d");
-        let many: Vec<std::path::PathBuf> = (0..8).map(|_| format!("/{}", "./".repeat(60)).into()).collect();
+        let many: Vec<std::path::PathBuf> = (0..40).map(|_| format!("/{}", "./".repeat(60)).into()).collect();
         let text = joined(&many, &mut held).unwrap();
-        assert!(text.starts_with("/proc/self/fd/") && text.len() <= LONGEST, "{text}");
-        assert_eq!(held.len(), 8);
+        assert_eq!(text.split(':').filter_map(|number| number.parse::<i32>().ok()).count(), 40);
+        assert_eq!(held.len(), 40);
+    }
+
+    #[test]
+    fn forty_layers_fit_without_appending_them_one_by_one() {
+        if !rustix::process::geteuid().is_root() {
+            return println!("skipped: needs root");
+        }
+        let dir = std::env::temp_dir().join(format!("proa-runtime-{}-layers", std::process::id()));
+        let layer = |n: usize| dir.join(format!("a-layer-with-a-name-as-long-as-those-of-snapshots-{n}"));
+        let lower: Vec<_> = (0..40).map(layer).collect();
+        for path in lower.iter().chain([&dir.join("upper"), &dir.join("work")]) {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        std::fs::write(lower[39].join("file"), "the lowest").unwrap();
+        let (upper, work) = (dir.join("upper"), dir.join("work"));
+        let overlay = Overlay { lower, upper, work, volatile: false };
+        let mounted = try_mount(&overlay, None, false);
+        let read = mounted
+            .as_ref()
+            .ok()
+            .and_then(|root| crate::inside::read_text(root.as_fd(), Path::new("file"), 100));
+        std::fs::remove_dir_all(&dir).unwrap();
+        if let Err((Errno::PERM | Errno::INVAL, _)) = mounted {
+            return println!("skipped: {} cannot hold an overlay", dir.display());
+        }
+        assert_eq!(read.as_deref(), Some("the lowest"), "{mounted:?}");
     }
 }
