@@ -177,11 +177,6 @@ impl Engine {
 
     fn check(&self, spec: &mut ContainerSpec, warnings: &mut Vec<String>) -> Result<(), Error> {
         let host = &spec.host;
-        for mode in [&host.network_mode, &host.ipc_mode, &host.pid_mode] {
-            if let Some(other) = other_container(mode) {
-                self.find(other)?;
-            }
-        }
         check_modes(spec)?;
         if !spec.stop_signal.is_empty() {
             spec.stop_signal.parse::<Signal>().map_err(|e| Error::Invalid(e.to_string()))?;

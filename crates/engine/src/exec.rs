@@ -214,6 +214,7 @@ impl Engine {
             joined: Vec::new(),
             files: PathBuf::from("/"),
             cgroup_v1: self.cgroup_v1,
+            host_queues: std::path::Path::new("/dev/mqueue").exists(),
             default_ulimits: &config.ulimits,
             bounding: self.bounding,
         };

@@ -89,11 +89,12 @@ impl Engine {
 
     fn launch(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
         passage("start.begin");
-        let record = container.record();
+        let mut record = container.record();
         let image = self.images.resolve(record.image.as_str())?;
         let snapshot = self.images.snapshot(record.id.as_str())?;
         clear_volatile(&snapshot, &record);
-        self.mount_volumes(&record, &snapshot)?;
+        self.mount_volumes(&mut record, &snapshot)?;
+        let record = record;
         let undo_volumes = |error| {
             self.unmount_volumes(&record);
             error
@@ -111,6 +112,7 @@ impl Engine {
             joined: self.joined(&record).map_err(undo_volumes)?,
             files: dir.clone(),
             cgroup_v1: self.cgroup_v1,
+            host_queues: std::path::Path::new("/dev/mqueue").exists(),
             default_ulimits: &config.ulimits,
             bounding: self.bounding,
         };
@@ -275,6 +277,7 @@ impl Engine {
             joined: Vec::new(),
             files: PathBuf::from("/"),
             cgroup_v1: self.cgroup_v1,
+            host_queues: std::path::Path::new("/dev/mqueue").exists(),
             default_ulimits: &[],
             bounding: self.bounding,
         };
@@ -393,16 +396,17 @@ impl Engine {
         Ok(proa_network::resolv_conf(&proa_network::host_resolv_conf(), &options))
     }
 
-    /// Makes the sources of a container's mounts reachable.
-    fn mount_volumes(&self, record: &ContainerRecord, snapshot: &Snapshot) -> Result<(), Error> {
-        for mount in &record.mounts {
+    /// Makes the sources of a container's mounts reachable, and says where those of volumes are.
+    fn mount_volumes(&self, record: &mut ContainerRecord, snapshot: &Snapshot) -> Result<(), Error> {
+        let id = record.id.clone();
+        for mount in &mut record.mounts {
             match mount.kind.as_str() {
                 "bind" if !mount.source.exists() => {
                     // As docker: a bind's missing source becomes a directory.
                     std::fs::create_dir_all(&mount.source)
                         .map_err(Error::io(mount.source.display().to_string()))?;
                 }
-                "volume" => self.mount_volume(record, mount, snapshot)?,
+                "volume" => mount.source = self.mount_volume(&id, mount, snapshot)?,
                 _ => {}
             }
         }

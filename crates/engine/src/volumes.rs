@@ -2,14 +2,15 @@
 
 use crate::engine::{blocking, passage};
 use crate::events::EventKind;
-use crate::record::{ContainerRecord, MountPoint};
+use crate::record::MountPoint;
 use crate::{Engine, Error};
 use proa_image::Snapshot;
-use proa_types::Filters;
+use proa_types::{ContainerId, Filters};
 use proa_volume::{Volume, VolumeSpec};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A volume as it is shown.
@@ -75,18 +76,17 @@ impl Engine {
         );
     }
 
-    /// Makes a volume's data reachable for a container, filled with what the image has there if it is new.
+    /// Makes a volume's data reachable for a container, filled with what the image has there if it is new; its path.
     pub(crate) fn mount_volume(
         &self,
-        record: &ContainerRecord,
+        id: &ContainerId,
         mount: &MountPoint,
         snapshot: &Snapshot,
-    ) -> Result<(), Error> {
+    ) -> Result<PathBuf, Error> {
         if mount.copy {
             self.fill(mount, snapshot)?;
         }
-        self.volumes.mount(&mount.name, &record.id)?;
-        Ok(())
+        Ok(self.volumes.mount(&mount.name, id)?)
     }
 
     /// The topmost layer that has the directory is the one the volume is filled from.

@@ -6,8 +6,10 @@ use crate::error::Failure;
 use crate::hijack;
 use crate::server::Call;
 use hyper::StatusCode;
-use proa_docker_api::{ExecCreate, ExecInspect, ExecProcess, ExecStart, IdResponse};
-use proa_engine::{AttachOptions, ExecSpec};
+use proa_docker_api::{ExecCreate, ExecInspect, ExecProcess, ExecStart, IdResponse, Stream, header};
+use proa_engine::{AttachOptions, AttachStream, ExecSpec};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 
 type Handled = Result<Answer, Failure>;
 
@@ -48,11 +50,30 @@ pub(crate) async fn start(call: Call) -> Handled {
     let request = hyper::Request::from_parts(head, ());
     let view = engine.exec_inspect(&id)?;
     let keys = hijack::keys(Some(view.spec.detach_keys.as_str()).filter(|keys| !keys.is_empty()))?;
-    let stream = engine.exec_start(&id, wire.detach, console(wire.console_size)).await?;
+    let stream = match engine.exec_start(&id, wire.detach, console(wire.console_size)).await {
+        // As docker: the client has its connection, reads why, and asks for the exit code.
+        Err(error @ proa_engine::Error::Start { exit_code: Some(_), .. }) if !wire.detach => {
+            Some(told(&error.to_string(), view.spec.tty).await?)
+        }
+        other => other?,
+    };
     match stream {
         Some(stream) => Ok(hijack::upgrade(request, stream, view.spec.attach.stdin, &keys, multiplexed)),
         None => Ok(empty(StatusCode::OK)),
     }
+}
+
+/// A stream that says why there is none.
+async fn told(text: &str, tty: bool) -> Result<AttachStream, Failure> {
+    let failed = |e: std::io::Error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
+    let (stream, mut other) = UnixStream::pair().map_err(failed)?;
+    let line = format!("{text}\r\n");
+    if !tty {
+        let length = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        other.write_all(&header(Stream::Stdout, length)).await.map_err(failed)?;
+    }
+    other.write_all(line.as_bytes()).await.map_err(failed)?;
+    Ok(AttachStream { stream, tty })
 }
 
 pub(crate) async fn resize(call: Call) -> Handled {

@@ -96,6 +96,7 @@ fn archive(call: Call, names: Vec<String>) -> Handled {
 
 /// A stream of JSON messages: one for each piece of news, and the failure, if there is one, as the last.
 fn messages(
+    first: Option<Progress>,
     mut news: mpsc::UnboundedReceiver<Progress>,
     done: impl Future<Output = Result<Vec<JsonMessage>, Failure>> + Send + 'static,
 ) -> Answer {
@@ -106,6 +107,9 @@ fn messages(
         Bytes::from(bytes)
     };
     tokio::spawn(async move {
+        if let Some(first) = first {
+            let _ = sender.send(line(&message(&first))).await;
+        }
         tokio::pin!(done);
         let result = loop {
             tokio::select! {
@@ -159,7 +163,7 @@ pub(crate) async fn load(call: Call) -> Handled {
     // Progress of layers is for terminals; the words of what was loaded are the answer.
     let heard = if quiet { mpsc::unbounded_channel().1 } else { heard };
     let from = reader(call.request.into_body());
-    Ok(messages(heard, async move {
+    Ok(messages(None, heard, async move {
         let loaded = engine.load(from, news).await?;
         let line = |image: proa_image::Loaded| {
             let stream = match image.tag {
@@ -196,20 +200,11 @@ pub(crate) async fn create(call: Call) -> Handled {
     tokio::select! {
         biased;
         first = heard.recv() => {
-            let (again, heard_all) = mpsc::unbounded_channel();
-            if let Some(first) = first {
-                let _ = again.send(first);
-            }
-            tokio::spawn(async move {
-                while let Some(progress) = heard.recv().await {
-                    let _ = again.send(progress);
-                }
-            });
-            Ok(messages(heard_all, async move { Ok(pulling.await.map(|()| Vec::new())?) }))
+            Ok(messages(first, heard, async move { Ok(pulling.await.map(|()| Vec::new())?) }))
         }
         result = &mut pulling => {
             result?;
-            Ok(messages(heard, async { Ok(Vec::new()) }))
+            Ok(messages(None, heard, async { Ok(Vec::new()) }))
         }
     }
 }
@@ -224,7 +219,7 @@ fn import(call: Call, platform: Option<proa_oci::Platform>) -> Handled {
     };
     let engine = Arc::clone(call.engine());
     let from = reader(call.request.into_body());
-    Ok(messages(mpsc::unbounded_channel().1, async move {
+    Ok(messages(None, mpsc::unbounded_channel().1, async move {
         let image = engine.import(from, options).await?;
         Ok(vec![JsonMessage { status: image.id.to_string(), ..JsonMessage::default() }])
     }))

@@ -32,6 +32,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) files: PathBuf,
     /// Whether the host's cgroups are v1, whose namespace docker shares by default.
     pub(crate) cgroup_v1: bool,
+    /// Whether the host has its message queues mounted, which `--ipc host` shares.
+    pub(crate) host_queues: bool,
     /// Limits of containers that name none.
     pub(crate) default_ulimits: &'a [crate::spec::Ulimit],
     /// Capabilities that the engine may hand on, as a mask.
@@ -51,7 +53,7 @@ pub(crate) fn plan(record: &ContainerRecord, facts: &Facts<'_>) -> Result<Spec, 
         annotations: host.annotations.clone(),
         ..Spec::default()
     };
-    spec.mounts = kernel_mounts(record);
+    spec.mounts = kernel_mounts(record, facts.host_queues);
     spec.mounts.extend(file_mounts(record, facts));
     spec.mounts.extend(record.mounts.iter().map(user_mount));
     let mut resources = resources::resources(&host.resources, &facts.devices.numbers);
@@ -88,7 +90,7 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
 }
 
 /// Docker's default mounts (security reference D2).
-fn kernel_mounts(record: &ContainerRecord) -> Vec<Mount> {
+fn kernel_mounts(record: &ContainerRecord, host_queues: bool) -> Vec<Mount> {
     let host = &record.spec.host;
     let access = if host.privileged { "rw" } else { "ro" };
     let mut mounts = vec![
@@ -104,7 +106,9 @@ fn kernel_mounts(record: &ContainerRecord) -> Vec<Mount> {
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", access]),
     ];
     if host.ipc_mode == "host" {
-        mounts.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]));
+        if host_queues {
+            mounts.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]));
+        }
         mounts.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]));
         return mounts;
     }

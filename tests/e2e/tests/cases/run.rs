@@ -14,7 +14,7 @@ pub(crate) fn add(s: &mut Suite) {
         }
     });
     s.each("run must exit with 128 and the signal's number", |c| {
-        assert_eq!(c.run_sh(&[], "kill -9 $$").code, 137);
+        assert_eq!(c.run_sh(&["--init"], "kill -9 $$").code, 137);
         assert_eq!(c.run_sh(&["--init"], "kill -TERM $$").code, 143);
     });
     s.each("run -i must pass standard input and its end", |c| {
