@@ -237,6 +237,7 @@ pub(crate) async fn push(call: Call) -> Handled {
     })?;
     let (news, heard) = mpsc::unbounded_channel();
     Ok(messages(
+        None,
         heard,
         async move { Ok(engine.push(&reference, credentials, news).await.map(|()| Vec::new())?) },
     ))

@@ -69,7 +69,7 @@ pub(crate) fn add(s: &mut Suite) {
     s.each("-p must publish udp", |c| {
         let name = c.name("c");
         let port = free_port();
-        c.start(&name, &["-p", &format!("{port}:5000/udp")], "nc -u -l -p 5000 -e cat");
+        c.start(&name, &["-p", &format!("{port}:5000/udp")], "udpsvd -E 0 5000 cat");
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         until("an echo", || {
