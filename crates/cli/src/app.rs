@@ -48,7 +48,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
 
 fn begin(program: &str, words: &[String]) -> Result<()> {
     let global = parse::parse(words, table::GLOBAL, false)
-        .map_err(|cause| Failure::new(format!("{cause}\nSee '{program} --help'.")).code(125))?;
+        .map_err(|cause| Failure::new(format!("{cause}\n\nUsage:  {program} [OPTIONS] COMMAND [ARG...]\n\nRun '{program} --help' for more information")).code(125))?;
     if global.on("version") {
         put(&format!("Proa version {}\n", env!("CARGO_PKG_VERSION")));
         return Ok(());
@@ -72,7 +72,7 @@ fn begin(program: &str, words: &[String]) -> Result<()> {
         Found::Group(name, short, count) => match rest.get(count) {
             Some(word) if !word.starts_with('-') => {
                 fail!(
-                    "{program}: unknown command: {program} {name} {word}\n\nRun '{program} {name} --help' for more information"
+                    "{program}: unknown command: {program} {name} {word}\n\nUsage:  {program} {name}\n\nRun '{program} {name} --help' for more information"
                 )
             }
             _ => {
@@ -80,7 +80,9 @@ fn begin(program: &str, words: &[String]) -> Result<()> {
                 Ok(())
             }
         },
-        Found::Unknown => fail!("{program}: '{first}' is not a {program} command.\nSee '{program} --help'"),
+        Found::Unknown => fail!(
+            "{program}: unknown command: {program} {first}\n\nRun '{program} --help' for more information"
+        ),
     }
 }
 
@@ -116,9 +118,10 @@ fn run(
     spelling: &str,
     words: &[String],
 ) -> Result<()> {
-    let see = format!("See '{program} {spelling} --help'.");
-    let flags = parse::parse(words, command.flags, command.interspersed)
-        .map_err(|cause| Failure::new(format!("{cause}\n{see}")).code(125))?;
+    let see = format!("Run '{program} {spelling} --help' for more information");
+    let usage = format!("Usage:  {program} {}", command.usage.replacen(command.path, spelling, 1));
+    let flagged = |cause: String| Failure::new(format!("{cause}\n\n{usage}\n\n{see}")).code(125);
+    let flags = parse::parse(words, command.flags, command.interspersed).map_err(flagged)?;
     if flags.help {
         put(&help::command(program, command, width()));
         return Ok(());
@@ -129,8 +132,8 @@ fn run(
     if let Some(cause) =
         parse::arity(&format!("{program} {spelling}"), command.min, command.max, flags.args.len())
     {
-        let usage = command.usage.replacen(command.path, spelling, 1);
-        fail!("{cause}\n{see}\n\nUsage:  {program} {usage}\n\n{}", command.short);
+        let see = if command.max == usize::MAX { see.replacen("Run", "See", 1) } else { see };
+        fail!("{program}: {cause}\n\n{usage}\n\n{see}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let starts = matches!(command.path, "container run" | "container create");
@@ -148,13 +151,19 @@ fn run(
     });
     runtime.shutdown_background();
     outcome.map_err(|failure| {
-        if starts && !failure.message.is_empty() && !failure.message.starts_with(&format!("{program}: ")) {
-            Failure::new(format!("{program}: {}.\n{see}", failure.message)).code(125)
-        } else {
+        if !starts || failure.message.is_empty() || failure.message == NOT_A_TTY {
             failure
+        } else if failure.message.starts_with("invalid argument ") {
+            flagged(failure.message)
+        } else {
+            let code = if failure.code == 1 { 125 } else { failure.code };
+            Failure::new(format!("{program}: {}\n\n{see}", failure.message)).code(code)
         }
     })
 }
+
+/// The refusal of `-it` without a terminal, which docker prints bare.
+pub(crate) const NOT_A_TTY: &str = "the input device is not a TTY";
 
 const OWN: &str = "/run/proa/proa.sock";
 const STOCK: &str = "/var/run/docker.sock";
@@ -164,13 +173,18 @@ async fn connect(global: &Parsed, config: &Path) -> Result<Client> {
     if hosts.len() > 1 {
         fail!("Please specify only one -H");
     }
-    let context = global
-        .text("context")
-        .map(str::to_owned)
+    let asked = global.text("context").map(str::to_owned);
+    if asked.is_some() && !hosts.is_empty() {
+        fail!("conflicting options: cannot specify both --host and --context");
+    }
+    let named = match &asked {
+        Some(_) => None,
+        None => hosts.first().cloned().or_else(|| std::env::var("DOCKER_HOST").ok()),
+    };
+    let named = named.filter(|host| !host.is_empty());
+    let context = asked
         .or_else(|| std::env::var("DOCKER_CONTEXT").ok())
         .filter(|name| !name.is_empty() && name != "default");
-    let named =
-        hosts.first().cloned().or_else(|| std::env::var("DOCKER_HOST").ok()).filter(|host| !host.is_empty());
     let host = match (named, context) {
         (Some(host), _) => Some(host),
         (None, Some(name)) => Some(context_host(config, &name)?),

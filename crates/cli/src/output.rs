@@ -63,11 +63,12 @@ pub(crate) fn rows(rows: &[Row], format: &str, columns: &[Column], headings: &[C
 }
 
 fn json_row(row: &Row) -> String {
-    crate::template::json(&Value::Object(row.clone()))
+    let shown = row.iter().filter(|(key, _)| key.as_str() != LABELS);
+    crate::template::json(&Value::Object(shown.map(|(key, value)| (key.clone(), value.clone())).collect()))
 }
 
 fn parse(text: &str) -> Result<Template> {
-    Template::parse(text).or_else(|cause| fail!("template parsing error: {cause}"))
+    Template::parse(text).or_else(|cause| fail!("failed to parse template: {cause}"))
 }
 
 fn render(template: &Template, row: &Row) -> Result<String> {

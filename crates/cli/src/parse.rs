@@ -70,10 +70,7 @@ fn check(flag: &Flag, named: &str, value: &str) -> Result<(), String> {
         "bytes" if value != "-1" && proa_types::units::parse_ram(value).is_err() => {
             bad(format!("invalid size: '{value}'"))
         }
-        "filter" if !value.contains('=') => {
-            bad("invalid argument format \"{value}\": must be in the form key=value"
-                .replace("{value}", value))
-        }
+        "filter" if !value.contains('=') => bad("bad format of filter (expected name=value)".to_owned()),
         _ => Ok(()),
     }
 }
@@ -107,7 +104,7 @@ pub(crate) fn parse(words: &[String], flags: &'static [Flag], interspersed: bool
             let plain = word.trim_start_matches(|c: char| !c.is_ascii());
             let dashes = if plain.chars().count() > 1 { "--" } else { "-" };
             return Err(format!(
-                "{word:?} begins with a typographic dash, not with a hyphen (pasted from a document?); type {dashes}{plain} instead"
+                "{word:?} does not begin with a hyphen: did you paste a typographic dash? Write {dashes}{plain}"
             ));
         }
         if let Some(long) = word.strip_prefix("--") {
@@ -176,13 +173,14 @@ fn parse_cluster(
     let cluster = word.get(1..).unwrap_or_default();
     let mut left = cluster;
     while let Some(short) = left.chars().next() {
+        let whole = left;
         left = left.get(short.len_utf8()..).unwrap_or_default();
         let Some(flag) = flags.iter().find(|flag| flag.short == short && short != ' ') else {
             if short == 'h' {
                 parsed.help = true;
                 return Ok(());
             }
-            return Err(format!("unknown shorthand flag: '{short}' in -{cluster}"));
+            return Err(format!("unknown shorthand flag: '{short}' in -{whole}"));
         };
         let value = if let Some(value) = left.strip_prefix('=') {
             left = "";
@@ -190,7 +188,7 @@ fn parse_cluster(
         } else if flag.kind.is_empty() {
             "true".to_owned()
         } else if left.is_empty() {
-            rest.next().cloned().ok_or_else(|| format!("flag needs an argument: '{short}' in -{cluster}"))?
+            rest.next().cloned().ok_or_else(|| format!("flag needs an argument: '{short}' in -{whole}"))?
         } else {
             std::mem::take(&mut left).to_owned()
         };
@@ -207,11 +205,11 @@ pub(crate) fn arity(program: &str, min: usize, max: usize, given: usize) -> Opti
     }
     let plural = |count: usize| if count == 1 { "argument" } else { "arguments" };
     Some(match (min, max) {
-        (0, 0) => format!("{program:?} accepts no arguments."),
-        (min, max) if min == max => format!("{program:?} requires exactly {min} {}.", plural(min)),
-        (min, usize::MAX) => format!("{program:?} requires at least {min} {}.", plural(min)),
-        (0, max) => format!("{program:?} requires at most {max} {}.", plural(max)),
-        (min, max) => format!("{program:?} requires at least {min} and at most {max} {}.", plural(max)),
+        (0, 0) => format!("'{program}' accepts no arguments"),
+        (min, max) if min == max => format!("'{program}' requires {min} {}", plural(min)),
+        (min, usize::MAX) => format!("'{program}' requires at least {min} {}", plural(min)),
+        (0, max) => format!("'{program}' requires at most {max} {}", plural(max)),
+        (min, max) => format!("'{program}' requires at least {min} and at most {max} {}", plural(max)),
     })
 }
 
@@ -240,7 +238,7 @@ mod tests {
     fn bad_flags_must_be_told_in_pflags_words() {
         let told = |words: &[&str]| run(words).unwrap_err();
         assert_eq!(told(&["--foo"]), "unknown flag: --foo");
-        assert_eq!(told(&["-iz"]), "unknown shorthand flag: 'z' in -iz");
+        assert_eq!(told(&["-iz"]), "unknown shorthand flag: 'z' in -z");
         assert_eq!(told(&["-p"]), "flag needs an argument: 'p' in -p");
         assert_eq!(told(&["--name"]), "flag needs an argument: --name");
         assert_eq!(
@@ -255,8 +253,8 @@ mod tests {
     fn arity_must_be_told_in_dockers_words() {
         assert_eq!(
             arity("docker run", 1, usize::MAX, 0).unwrap(),
-            "\"docker run\" requires at least 1 argument."
+            "'docker run' requires at least 1 argument"
         );
-        assert_eq!(arity("docker ps", 0, 0, 1).unwrap(), "\"docker ps\" accepts no arguments.");
+        assert_eq!(arity("docker ps", 0, 0, 1).unwrap(), "'docker ps' accepts no arguments");
     }
 }

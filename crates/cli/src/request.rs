@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use proa_docker_api::{
-    ContainerConfig, ContainerCreateRequest, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
-    LogConfig, NetworkingConfig,
+    ContainerConfig, ContainerCreateRequest, DeviceMapping, EndpointIpamConfig, EndpointSettings,
+    HealthConfig, HostConfig, LogConfig, NetworkingConfig,
 };
 use proa_types::units::parse_ram;
 
@@ -37,8 +37,7 @@ pub(crate) fn build(flags: &Parsed) -> Result<ContainerCreateRequest> {
     let mut host = host_config(flags)?;
     let config = config(flags, &mut host)?;
     for text in flags.list("publish") {
-        spec::publish(&text, &mut host.port_bindings)
-            .map_err(|cause| format!("invalid argument {text:?} for \"-p, --publish\" flag: {cause}"))?;
+        spec::publish(&text, &mut host.port_bindings)?;
     }
     let mut config = config;
     for key in host.port_bindings.keys() {
@@ -122,7 +121,7 @@ pub(crate) fn attached(flags: &Parsed) -> Result<(bool, bool, bool)> {
         return if list.is_empty() {
             Ok((false, false, false))
         } else {
-            Err("Conflicting options: -a and -d".into())
+            Err("conflicting options: cannot specify both --attach and --detach".into())
         };
     }
     let has = |name: &str| list.iter().any(|text| text.eq_ignore_ascii_case(name));
@@ -134,10 +133,26 @@ pub(crate) fn attached(flags: &Parsed) -> Result<(bool, bool, bool)> {
 }
 
 fn health(flags: &Parsed) -> Result<Option<HealthConfig>> {
+    let given = [
+        "health-cmd",
+        "health-interval",
+        "health-timeout",
+        "health-start-period",
+        "health-start-interval",
+        "health-retries",
+    ];
     if flags.on("no-healthcheck") {
+        if given.iter().any(|name| flags.has(name)) {
+            return Err("--no-healthcheck conflicts with --health-* options".into());
+        }
         return Ok(Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() }));
     }
-    let time = |name: &str| flags.text(name).map_or(Ok(0), spec::duration);
+    let time = |name: &str| match flags.text(name) {
+        None => Ok(0),
+        Some(text) if text.starts_with('-') => Err(format!("--{name} cannot be negative")),
+        Some(text) => spec::duration(text)
+            .map_err(|cause| format!("invalid argument {text:?} for \"--{name}\" flag: {cause}")),
+    };
     let health = HealthConfig {
         test: flags.text("health-cmd").map(|command| vec!["CMD-SHELL".into(), command.into()]),
         interval: time("health-interval")?,
@@ -205,13 +220,10 @@ fn host_config(flags: &Parsed) -> Result<HostConfig> {
         cap_add: flags.some_list("cap-add"),
         cap_drop: flags.some_list("cap-drop"),
         cgroupns_mode: flags.text_or("cgroupns"),
-        dns: flags.some_list("dns"),
+        dns: each(flags, "dns", address)?,
         dns_options: flags.some_list("dns-option"),
         dns_search: flags.some_list("dns-search"),
-        extra_hosts: each(flags, "add-host", |text| match text.split_once([':', '=']) {
-            Some((host, ip)) if !host.is_empty() && !ip.is_empty() => Ok(format!("{host}:{ip}")),
-            _ => Err(format!("bad format for add-host: {text:?}")),
-        })?,
+        extra_hosts: each(flags, "add-host", extra_host)?,
         group_add: flags.some_list("group-add"),
         ipc_mode: flags.text_or("ipc"),
         links: flags.some_list("link"),
@@ -229,13 +241,38 @@ fn host_config(flags: &Parsed) -> Result<HostConfig> {
         sysctls: spec::map(&flags.list("sysctl")),
         runtime: flags.text_or("runtime"),
         isolation: flags.text_or("isolation"),
-        devices: each(flags, "device", spec::device)?,
+        devices: devices(flags)?,
         device_cgroup_rules: flags.some_list("device-cgroup-rule"),
         ulimits: each(flags, "ulimit", spec::ulimit)?,
         mounts: each(flags, "mount", spec::mount)?.unwrap_or_default(),
         init: flags.has("init").then(|| flags.on("init")),
         ..HostConfig::default()
     })
+}
+
+fn devices(flags: &Parsed) -> Result<Option<Vec<DeviceMapping>>> {
+    let list = flags.list("device").iter().map(|text| spec::device(text)).collect::<Result<Vec<_>>>()?;
+    Ok(Some(list).filter(|list| !list.is_empty()))
+}
+
+fn address(text: &str) -> Result<String> {
+    let given = text.trim();
+    match given.parse::<std::net::IpAddr>() {
+        Ok(_) => Ok(given.to_owned()),
+        Err(_) => Err(format!("IP address is not correctly formatted: {text}")),
+    }
+}
+
+fn extra_host(text: &str) -> Result<String> {
+    let Some((host, ip)) = text.split_once([':', '=']).filter(|(h, ip)| !h.is_empty() && !ip.is_empty())
+    else {
+        return Err(format!("bad format for add-host: {text:?}"));
+    };
+    let plain = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+    if plain != "host-gateway" && plain.parse::<std::net::IpAddr>().is_err() {
+        return Err(format!("invalid IP address in add-host: {ip:?}"));
+    }
+    Ok(format!("{host}:{plain}"))
 }
 
 fn resources(flags: &Parsed, host: &mut HostConfig) -> Result<()> {

@@ -98,7 +98,7 @@ async fn port(app: &App) -> Result<()> {
     if let Some(wanted) = wanted.first() {
         let key = if wanted.contains('/') { wanted.clone() } else { format!("{wanted}/tcp") };
         let Some(Some(bindings)) = ports.get(&key) else {
-            fail!("Error: No public port '{key}' published for {name}");
+            fail!("Error: No public port '{wanted}' published for {name}");
         };
         for binding in bindings {
             put(&format!("{}\n", show(&binding.host_ip, &binding.host_port)));

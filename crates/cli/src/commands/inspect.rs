@@ -1,7 +1,6 @@
 //! `inspect`, of one kind or of whatever answers.
 
 use proa_client::{Verb, escape};
-use serde_json::Value;
 
 use crate::app::App;
 use crate::error::{Failure, Result, fail};
@@ -41,11 +40,14 @@ pub(crate) async fn inspect(app: &App, kind: Option<&str>) -> Result<()> {
     if let Some(kind) = kind.as_deref()
         && !KINDS.iter().any(|(known, _, _)| *known == kind)
     {
-        fail!("{kind:?} is not a valid value for --type");
+        fail!("unknown type: {kind:?}: must be one of \"container\", \"image\", \"network\", \"volume\"");
     }
     let format = app.flags.text("format").filter(|format| !format.is_empty() && *format != "json");
     let template = match format {
-        Some(text) => Some(Template::parse(text).or_else(|cause| fail!("template parsing error: {cause}"))?),
+        Some(text) => Some(
+            Template::parse(text)
+                .map_err(|cause| Failure::new(format!("template parsing error: {cause}")).code(64))?,
+        ),
         None => None,
     };
     let (mut found, mut errors) = (Vec::new(), Vec::new());
@@ -57,8 +59,7 @@ pub(crate) async fn inspect(app: &App, kind: Option<&str>) -> Result<()> {
     }
     if let Some(template) = template {
         for raw in &found {
-            let value: Value = serde_json::from_slice(raw)?;
-            match template.render(&value, true) {
+            match template.render_raw(raw) {
                 Ok(text) => put(&format!("{text}\n")),
                 Err(cause) => {
                     put("\n");

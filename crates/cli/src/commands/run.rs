@@ -129,7 +129,7 @@ pub(crate) async fn run(app: &App) -> Result<()> {
     let detached = app.flags.on("detach");
     let (stdin, tty) = (body.config.attach_stdin, body.config.tty);
     if !detached && tty && stdin && !terminal::stdin_is() {
-        return Err(Failure::new(format!("{}: the input device is not a TTY", app.program)));
+        return Err(Failure::new(crate::app::NOT_A_TTY));
     }
     if detached {
         body.config.stdin_once = false;
@@ -147,7 +147,7 @@ pub(crate) async fn run(app: &App) -> Result<()> {
 async fn start_it(app: &App, id: &str) -> Result<()> {
     app.client.post(&format!("/containers/{id}/start")).await.map_err(|error| {
         let code = start_code(&error.to_string());
-        Failure { message: format!("{}: {error}", app.program), code }
+        Failure { message: error.to_string(), code }
     })
 }
 
@@ -210,7 +210,7 @@ pub(crate) async fn start(app: &App) -> Result<()> {
         }
         if !errors.is_empty() {
             let names: Vec<&str> = errors.iter().map(|(name, _)| name.as_str()).collect();
-            fail!("failed to start containers: {}", names.join(", "));
+            fail!("Error: failed to start containers: {}", names.join(", "));
         }
         return Ok(());
     }
