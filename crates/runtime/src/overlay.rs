@@ -100,7 +100,9 @@ fn from_io(error: &std::io::Error) -> Errno {
 /// All lower directories in one value: as they are, escaped, if that fits, else by numbers of descriptors.
 fn joined(lower: &[std::path::PathBuf], held: &mut Vec<OwnedFd>) -> Result<String, Errno> {
     let plain: Option<Vec<String>> = lower.iter().map(|path| path.to_str().map(escaped)).collect();
-    if let Some(text) = plain.map(|list| list.join(":")).filter(|text| text.len() <= LONGEST) {
+    if let Some(text) =
+        plain.map(|list| list.join(":")).filter(|text| text.len() <= LONGEST && !text.contains(','))
+    {
         return Ok(text);
     }
     let number = |path: &std::path::PathBuf| {

@@ -108,15 +108,17 @@ impl Stage {
         let source = mount.source.to_str().unwrap_or(&mount.kind);
         let made = detached::filesystem(&mount.kind, source, &options)?;
         let is_dev = mount.kind == "tmpfs" && mount.destination == Path::new("/dev");
-        if is_dev {
-            device::populate(made.as_fd(), &self.host_devices)?;
-        }
         if read_only && !is_dev {
             detached::make_read_only(made.as_fd(), false).map_err(|error| {
                 Error::step(format!("make {} read-only", mount.destination.display()), error)
             })?;
         }
-        self.attach(spec, mount, made.as_fd(), read_only && is_dev)
+        self.attach(spec, mount, made.as_fd(), read_only && is_dev)?;
+        if is_dev {
+            // Attached by now: devices may be mounted in it, which a detached mount takes since Linux 6.15 only.
+            device::populate(made.as_fd(), &self.host_devices)?;
+        }
+        Ok(())
     }
 
     /// Attaches a filesystem as a tree of its own, or inside the tree it belongs to.
