@@ -93,7 +93,8 @@ fn style() -> Outcome {
         let text = read(&file)?;
         let name = file.strip_prefix(root()).unwrap_or(&file).display().to_string();
         let lines = text.lines().count();
-        if lines > LONGEST_FILE {
+        // Tables of flags are data: one row for each, however many there are.
+        if lines > LONGEST_FILE && !name.contains("/table/") {
             faults.push(format!("{name}: {lines} lines; split it (at most {LONGEST_FILE})"));
         }
         let crate_root = name.ends_with("src/lib.rs") || name.ends_with("src/main.rs");
