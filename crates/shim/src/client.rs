@@ -29,9 +29,10 @@ impl Spawner {
     /// # Errors
     /// [`Error::Io`].
     pub fn new(run_root: &Path) -> Result<Self, Error> {
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-        let exe = rustix::fs::open("/proc/self/exe", flags, rustix::fs::Mode::empty());
-        let exe = exe.map_err(|e| Error::io("/proc/self/exe", e))?;
+        let own = Path::new("/proc/self/exe");
+        // On a read-only mount of its own: a container cannot write to it through its init's link (CVE-2019-5736).
+        let exe = proa_runtime::exe::read_only(own)
+            .map_err(|e| Error::io(own, std::io::Error::other(e.to_string())))?;
         let dir = run_root.join("shims");
         std::fs::DirBuilder::new()
             .recursive(true)

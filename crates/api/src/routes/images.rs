@@ -236,11 +236,9 @@ pub(crate) async fn push(call: Call) -> Handled {
         )
     })?;
     let (news, heard) = mpsc::unbounded_channel();
-    Ok(messages(
-        None,
-        heard,
-        async move { Ok(engine.push(&reference, credentials, news).await.map(|()| Vec::new())?) },
-    ))
+    Ok(messages(None, heard, async move {
+        Ok(engine.push(&reference, credentials, news).await.map(|()| Vec::new())?)
+    }))
 }
 
 /// A name and perhaps a tag or digest beside it.

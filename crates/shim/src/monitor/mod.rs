@@ -22,6 +22,8 @@ use task::{Side, Task};
 
 /// How long output of an ended process is waited for, when something else holds its pipes open.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long clients of a released container may take to read what is left.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The first process's key among the tasks.
 const INIT: u64 = 0;
 
@@ -64,6 +66,8 @@ struct Monitor {
     forwarder: Forwarder,
     buffer: Vec<u8>,
     released: bool,
+    /// When clients that still read are given up, after the release.
+    patience: Option<Instant>,
 }
 
 /// What a descriptor in the poll set is.
@@ -112,22 +116,26 @@ impl Monitor {
             forwarder: Forwarder::default(),
             buffer: Vec::new(),
             released: false,
+            patience: None,
         })
     }
 
     fn run(mut self) -> Result<(), Error> {
-        while !self.released {
+        while !self.released || self.is_read() {
             for (source, flags) in self.wait()? {
                 self.act(source, flags);
-                if self.released {
-                    break;
-                }
             }
             self.finish_tasks();
             self.forwarder.prune();
         }
         self.tear_down();
         Ok(())
+    }
+
+    /// Whether clients still have output to read of a container that is released; they are given some time.
+    fn is_read(&mut self) -> bool {
+        let patience = *self.patience.get_or_insert_with(|| Instant::now() + PATIENCE);
+        self.tasks.values().any(Task::is_read) && Instant::now() < patience
     }
 
     /// Waits until something can be done; what it is.
@@ -164,7 +172,11 @@ impl Monitor {
     /// Time until an ended process's output is given up, or an idle datagram flow is closed.
     fn deadline(&self) -> Option<Duration> {
         let tasks = self.tasks.values().filter_map(|task| task.exit.as_ref().map(|exit| exit.deadline));
-        tasks.chain(self.forwarder.deadline()).min().map(|at| at.saturating_duration_since(Instant::now()))
+        tasks
+            .chain(self.forwarder.deadline())
+            .chain(self.patience)
+            .min()
+            .map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     fn act(&mut self, source: Source, flags: PollFlags) {

@@ -321,6 +321,11 @@ impl Task {
         self.drop_gone();
     }
 
+    /// Whether a client has output to read.
+    pub(super) fn is_read(&self) -> bool {
+        self.clients.iter().any(|client| client.pending() > 0)
+    }
+
     /// Whether nothing is left to do for it.
     pub(super) fn is_over(&self) -> bool {
         self.exit.as_ref().is_some_and(|exit| exit.told) && self.clients.is_empty()
