@@ -39,7 +39,8 @@ pub(crate) fn because(name: &str, error: Errno, missing: &str) -> Error {
         Errno::NOENT => (format!("{missing}no such file or directory"), 127),
         Errno::NOTDIR => (format!("{missing}not a directory"), 127),
         Errno::ACCESS | Errno::PERM => ("permission denied".into(), 126),
-        Errno::ISDIR => ("is a directory".into(), 126),
+        // Both words: older clients look for the second.
+        Errno::ISDIR => ("is a directory: permission denied".into(), 126),
         Errno::NOEXEC => ("exec format error".into(), 126),
         Errno::LOOP => ("too many levels of symbolic links".into(), 126),
         Errno::TOOBIG => ("argument list too long".into(), 126),
@@ -62,7 +63,7 @@ mod tests {
         let message = |name: &str| find(name, &["PATH=/bin:/usr/bin".into()]).unwrap_err().to_string();
         assert_eq!(message("nope"), r#"exec: "nope": executable file not found in $PATH"#);
         assert_eq!(message("/nope"), r#"exec: "/nope": stat /nope: no such file or directory"#);
-        assert_eq!(message("/etc"), r#"exec: "/etc": is a directory"#);
+        assert_eq!(message("/etc"), r#"exec: "/etc": is a directory: permission denied"#);
         assert_eq!(message("/etc/passwd"), r#"exec: "/etc/passwd": permission denied"#);
         assert_eq!(find("/etc", &[]).unwrap_err().exit_code(), 126);
         assert_eq!(find("", &[]).unwrap_err().exit_code(), 127);

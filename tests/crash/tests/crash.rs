@@ -136,6 +136,7 @@ fn failpoints() {
         daemon.set_env(&[("PROA_FAILPOINT", name)]);
         daemon.spawn();
         exercise(&daemon);
+        assert!(daemon.died(), "nothing passes {name}");
         daemon.kill();
         daemon.set_env(&[]);
         daemon.run();

@@ -7,7 +7,7 @@ use crate::server::Call;
 use bytes::Bytes;
 use hyper::StatusCode;
 use proa_docker_api::{ErrorDetail, HistoryItem, ImageDeleteItem, JsonMessage, ProgressDetail, decode_auth};
-use proa_engine::{Credentials, Progress, PullRequest};
+use proa_engine::{Credentials, ImageView, Progress, PullRequest};
 use proa_image::{ImportOptions, Removal, RemoveOptions};
 use proa_oci::{Digest, Reference};
 use std::sync::Arc;
@@ -23,8 +23,22 @@ pub(crate) async fn list(call: Call) -> Handled {
     }
     let found = call.engine().images().filtered(&filters).map_err(proa_engine::Error::from)?;
     let old = !call.since(1, 44);
-    let all: Vec<_> = found.iter().map(|one| image::summary(one, call.engine(), old)).collect();
+    let patterns: Vec<&str> = filters.values("reference").collect();
+    let all: Vec<_> =
+        found.iter().map(|one| image::summary(&named(one, &patterns), call.engine(), old)).collect();
     ok(&all)
+}
+
+/// The image with those of its names that were asked for; all, where a pattern has wildcards or there is none.
+fn named(image: &ImageView, patterns: &[&str]) -> ImageView {
+    let mut image = image.clone();
+    if !patterns.is_empty() && !patterns.iter().any(|pattern| pattern.contains(['*', '?', '['])) {
+        image.repo_tags.retain(|tag| {
+            let name = tag.rsplit_once(':').map_or(tag.as_str(), |(name, _)| name);
+            patterns.iter().any(|pattern| *pattern == tag || *pattern == name)
+        });
+    }
+    image
 }
 
 pub(crate) async fn inspect(call: Call) -> Handled {

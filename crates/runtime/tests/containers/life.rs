@@ -56,7 +56,7 @@ fn programs_that_cannot_run_are_named_and_leave_nothing() {
     for (program, text, exit, kind) in [
         ("nope", r#"exec: "nope": executable file not found in $PATH"#, 127, ErrorKind::NotFound),
         ("/nope", r#"exec: "/nope": stat /nope: no such file or directory"#, 127, ErrorKind::NotFound),
-        ("/etc", r#"exec: "/etc": is a directory"#, 126, ErrorKind::InvalidArgument),
+        ("/etc", r#"exec: "/etc": is a directory: permission denied"#, 126, ErrorKind::InvalidArgument),
         ("/etc/plain", r#"exec: "/etc/plain": permission denied"#, 126, ErrorKind::InvalidArgument),
         ("text", r#"exec: "text": exec format error"#, 126, ErrorKind::InvalidArgument),
     ] {

@@ -23,6 +23,8 @@ fn record(member: &Member, published: &[Published]) -> EndpointRecord {
 #[test]
 fn nothing_is_there_before_the_first_endpoint_nor_after_the_last() {
     in_lab(|lab| {
+        // A new namespace begins with what the host has; this one is to begin without.
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         let before = link_names();
         let bridge = bridge(|_| {});
         let addressing = bridge.addressing().unwrap();
