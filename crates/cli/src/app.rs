@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proa_client::{Client, Host, TlsOptions};
 
+use crate::config::Config;
 use crate::error::{Failure, Result, fail};
 use crate::output::put;
 use crate::parse::{self, Parsed};
@@ -18,6 +19,21 @@ pub(crate) struct App {
     pub(crate) flags: Parsed,
     /// The directory of the client's configuration.
     pub(crate) config: PathBuf,
+}
+
+impl App {
+    /// A setting of `config.json`; a file that is broken or not there sets nothing.
+    pub(crate) fn setting(&self, key: &str) -> String {
+        Config::read(&self.config).map(|config| config.text(key).to_owned()).unwrap_or_default()
+    }
+
+    /// The keys that detach: the flag's, else the configuration's, else none given.
+    pub(crate) fn detach_keys(&self) -> String {
+        match self.flags.text("detach-keys") {
+            Some(keys) => keys.to_owned(),
+            None => self.setting("detachKeys"),
+        }
+    }
 }
 
 /// A system error's words alone, in lower case.
@@ -61,6 +77,9 @@ fn begin(program: &str, words: &[String]) -> Result<()> {
     if first == "completion" {
         return completion(program, rest.get(1));
     }
+    if first == "man" {
+        return manual(program, rest.get(1));
+    }
     if first == "help" {
         return help_of(program, rest.get(1..).unwrap_or_default());
     }
@@ -75,7 +94,11 @@ fn begin(program: &str, words: &[String]) -> Result<()> {
                     "{program}: unknown command: {program} {name} {word}\n\nUsage:  {program} {name}\n\nRun '{program} {name} --help' for more information"
                 )
             }
-            _ => {
+            None => {
+                eprint!("{}", help::group(program, name, short));
+                Ok(())
+            }
+            Some(_) => {
                 put(&help::group(program, name, short));
                 Ok(())
             }
@@ -90,6 +113,16 @@ fn completion(program: &str, shell: Option<&String>) -> Result<()> {
     match shell.and_then(|shell| help::completion(program, shell)) {
         Some(text) => put(&text),
         None => fail!("usage: {program} completion bash|zsh|fish"),
+    }
+    Ok(())
+}
+
+/// `man DIRECTORY`: writes the manual pages.
+fn manual(program: &str, directory: Option<&String>) -> Result<()> {
+    let Some(directory) = directory else { fail!("usage: {program} man DIRECTORY") };
+    std::fs::create_dir_all(directory)?;
+    for (name, text) in crate::man::man_pages(program) {
+        std::fs::write(Path::new(directory).join(name), text)?;
     }
     Ok(())
 }
@@ -129,6 +162,9 @@ fn run(
     if !table::supported(command.path) {
         fail!("{program} {spelling} is not supported by this version of Proa.");
     }
+    if let Some(name) = flags.names().find(|name| !table::supported_flag(command.path, name)) {
+        fail!("{program} {spelling}: --{name} is not supported by this version of Proa.");
+    }
     if let Some(cause) =
         parse::arity(&format!("{program} {spelling}"), command.min, command.max, flags.args.len())
     {
@@ -145,13 +181,24 @@ fn run(
             .unwrap_or_else(|| {
                 PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".docker")
             });
-        let client = connect(global, &config).await?;
+        let offline = command.path == "logout" || command.path.starts_with("context ");
+        let reached = match offline {
+            true => Ok(Client::new(Host::Unix(OWN.into()), None)),
+            false => connect(global, &config).await,
+        };
+        let client = match reached {
+            Err(failure) if command.path == "version" && flags.text("format").is_none() => {
+                put(&commands::client_version(proa_docker_api::API_VERSION));
+                return Err(failure);
+            }
+            client => client?,
+        };
         let app = App { program: program.to_owned(), client, flags, config };
         commands::dispatch(&app, command.path).await
     });
     runtime.shutdown_background();
     outcome.map_err(|failure| {
-        if !starts || failure.message.is_empty() || failure.message == NOT_A_TTY {
+        if !starts || failure.message.is_empty() || [NOT_A_TTY, BOTH_WAYS].contains(&&*failure.message) {
             failure
         } else if failure.message.starts_with("invalid argument ") {
             flagged(failure.message)
@@ -165,31 +212,40 @@ fn run(
 /// The refusal of `-it` without a terminal, which docker prints bare.
 pub(crate) const NOT_A_TTY: &str = "the input device is not a TTY";
 
+/// The refusal of `-d -a`, which docker prints bare too.
+pub(crate) const BOTH_WAYS: &str = "conflicting options: cannot specify both --attach and --detach";
+
 const OWN: &str = "/run/proa/proa.sock";
 const STOCK: &str = "/var/run/docker.sock";
 
-async fn connect(global: &Parsed, config: &Path) -> Result<Client> {
+/// The host that flags, variables or the configuration name; none means the engine of this machine.
+fn named_host(global: &Parsed, config: &Path, settings: Option<&Config>) -> Result<Option<String>> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let hosts = global.list("host");
     if hosts.len() > 1 {
         fail!("Please specify only one -H");
     }
-    let asked = global.text("context").map(str::to_owned);
+    let asked = global.text("context").filter(|name| !name.is_empty());
     if asked.is_some() && !hosts.is_empty() {
         fail!("conflicting options: cannot specify both --host and --context");
     }
-    let named = match &asked {
-        Some(_) => None,
-        None => hosts.first().cloned().or_else(|| std::env::var("DOCKER_HOST").ok()),
-    };
-    let named = named.filter(|host| !host.is_empty());
-    let context = asked
-        .or_else(|| std::env::var("DOCKER_CONTEXT").ok())
-        .filter(|name| !name.is_empty() && name != "default");
-    let host = match (named, context) {
-        (Some(host), _) => Some(host),
-        (None, Some(name)) => Some(context_host(config, &name)?),
-        (None, None) => None,
-    };
+    if asked.is_none()
+        && let Some(host) =
+            hosts.first().cloned().or_else(|| variable("PROA_HOST")).or_else(|| variable("DOCKER_HOST"))
+    {
+        return Ok(Some(host));
+    }
+    let configured = || settings.map(|settings| settings.text("currentContext").to_owned());
+    let context = asked.map(str::to_owned).or_else(|| variable("DOCKER_CONTEXT")).or_else(configured);
+    match context.filter(|name| !name.is_empty() && name != "default") {
+        Some(name) => context_host(config, &name).map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn connect(global: &Parsed, config: &Path) -> Result<Client> {
+    let settings = Config::read(config).inspect_err(|cause| eprintln!("WARNING: {cause}")).ok();
+    let host = named_host(global, config, settings.as_ref())?;
     let client = match host {
         Some(host) => {
             let client = Client::new(Host::parse(&host)?, tls(global, config)?);
@@ -201,6 +257,9 @@ async fn connect(global: &Parsed, config: &Path) -> Result<Client> {
         }
         None => default_engine().await?,
     };
+    if let Some(settings) = settings {
+        client.set_headers(settings.texts("HttpHeaders"));
+    }
     Ok(client)
 }
 
@@ -216,7 +275,10 @@ fn context_host(config: &Path, name: &str) -> Result<String> {
             return Ok(host.to_owned());
         }
     }
-    fail!("context {name:?} does not exist: look at the contexts in {}", config.display())
+    fail!(
+        "Failed to initialize: unable to resolve docker endpoint: context {name:?}: context not found in {}",
+        config.join("contexts").display()
+    )
 }
 
 fn tls(global: &Parsed, config: &Path) -> Result<Option<std::sync::Arc<proa_client::rustls::ClientConfig>>> {
@@ -263,8 +325,17 @@ async fn default_engine() -> Result<Client> {
     start_engine(own).await
 }
 
+/// Tells an engine that a client started it; it leaves the client's session then.
+const ON_DEMAND: &str = "PROA_ON_DEMAND";
+
+/// Leaves the session of the client that started this engine, so that closing the terminal does not end it.
+pub fn leave_session() {
+    if std::env::var_os(ON_DEMAND).is_some() {
+        let _ = rustix::process::setsid();
+    }
+}
+
 async fn start_engine(client: Client) -> Result<Client> {
-    use std::os::unix::process::CommandExt as _;
     const LOG: &str = "/var/log/proa.log";
     let log = std::fs::OpenOptions::new().create(true).append(true).open(LOG)?;
     let mut daemon = std::process::Command::new("/proc/self/exe")
@@ -273,15 +344,21 @@ async fn start_engine(client: Client) -> Result<Client> {
         .stdout(log.try_clone()?)
         .stderr(log)
         .current_dir("/")
-        .process_group(0)
+        .env(ON_DEMAND, "1")
         .spawn()?;
+    let mut gone = 0;
     for _ in 0..1000 {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         if client.negotiate().await.is_ok() {
             eprintln!("Started the engine: socket {OWN}, data /var/lib/proa, log {LOG}");
             return Ok(client);
         }
-        if let Some(status) = daemon.try_wait()? {
+        // another client may have started one at the same moment: that one answers soon
+        let status = daemon.try_wait()?;
+        gone += u32::from(status.is_some());
+        if let Some(status) = status
+            && gone > 200
+        {
             fail!("the engine ended while starting ({status}): look at {LOG}");
         }
     }

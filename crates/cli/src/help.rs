@@ -44,7 +44,7 @@ pub(crate) fn flags(flags: &[Flag], width: usize) -> String {
     let column = flags.iter().map(|flag| head(flag).len()).max().unwrap_or(0) + 3;
     let mut out = String::new();
     for flag in flags {
-        let _ = writeln!(out, "{:column$}{}", head(flag), wrap(column, width, flag.usage));
+        let _ = writeln!(out, "{:column$}{}", head(flag), wrap(column, width.saturating_sub(1), flag.usage));
     }
     out
 }
@@ -130,6 +130,7 @@ pub fn compat_markdown() -> String {
         let _ = writeln!(out, "| `{}` | | {state} |", command.aliases.join("`, `"));
         for flag in command.flags {
             let short = if flag.short == ' ' { String::new() } else { format!("-{}, ", flag.short) };
+            let state = if table::supported_flag(command.path, flag.long) { state } else { "refused" };
             let _ = writeln!(out, "| `{}` | `{short}--{}` | {state} |", command.path, flag.long);
         }
     }

@@ -3,8 +3,10 @@
 
 mod app;
 mod commands;
+mod config;
 mod error;
 mod help;
+mod man;
 mod output;
 mod parse;
 mod request;
@@ -13,5 +15,6 @@ mod table;
 mod template;
 mod terminal;
 
-pub use app::main;
+pub use app::{leave_session, main};
 pub use help::compat_markdown;
+pub use man::man_pages;

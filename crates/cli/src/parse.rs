@@ -35,6 +35,10 @@ impl Parsed {
     pub(crate) fn some_list(&self, long: &str) -> Option<Vec<String>> {
         Some(self.list(long)).filter(|list| !list.is_empty())
     }
+    /// The names of the flags given.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.values.iter().map(|(name, _)| *name)
+    }
     /// Whether the flag was given.
     pub(crate) fn has(&self, long: &str) -> bool {
         self.text(long).is_some()

@@ -118,11 +118,7 @@ pub(crate) fn attached(flags: &Parsed) -> Result<(bool, bool, bool)> {
         ));
     }
     if flags.on("detach") {
-        return if list.is_empty() {
-            Ok((false, false, false))
-        } else {
-            Err("conflicting options: cannot specify both --attach and --detach".into())
-        };
+        return if list.is_empty() { Ok((false, false, false)) } else { Err(crate::app::BOTH_WAYS.into()) };
     }
     let has = |name: &str| list.iter().any(|text| text.eq_ignore_ascii_case(name));
     Ok(if list.is_empty() {
@@ -188,7 +184,45 @@ fn security(flags: &Parsed) -> Result<Option<Vec<String>>> {
     Ok(Some(out).filter(|list| !list.is_empty()))
 }
 
+/// The namespaces that are shared are well named.
+fn modes(flags: &Parsed) -> Result<()> {
+    let wrong = |flag: &str, known: &[&str], prefixed: bool| {
+        flags.text(flag).is_some_and(|mode| {
+            let other = mode.strip_prefix("container:").is_some_and(|name| prefixed && !name.is_empty());
+            !mode.is_empty() && !known.contains(&mode) && !other
+        })
+    };
+    match () {
+        () if wrong("pid", &["host"], true) => Err("--pid: invalid PID mode".into()),
+        () if wrong("uts", &["host"], false) => Err("--uts: invalid UTS mode".into()),
+        () if wrong("userns", &["host"], false) => Err("--userns: invalid USER mode".into()),
+        () if wrong("cgroupns", &["host", "private"], false) => Err("--cgroupns: invalid CGROUP mode".into()),
+        () => Ok(()),
+    }
+}
+
+/// `c 1:3 rwm`: a type, two numbers or `*`, and what may be done.
+fn device_rule(text: &str) -> Result<String> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let number = |text: &str| text == "*" || (!text.is_empty() && text.chars().all(|c| c.is_ascii_digit()));
+    let fits = match words.as_slice() {
+        [kind, numbers, access] => {
+            matches!(*kind, "a" | "b" | "c")
+                && numbers.split_once(':').is_some_and(|(major, minor)| number(major) && number(minor))
+                && (1..=3).contains(&access.len())
+                && access.chars().all(|c| "rwm".contains(c))
+        }
+        _ => false,
+    };
+    if fits { Ok(text.to_owned()) } else { Err(format!("invalid device cgroup format '{text}'")) }
+}
+
 fn host_config(flags: &Parsed) -> Result<HostConfig> {
+    modes(flags)?;
+    each(flags, "sysctl", |text| match text.contains('=') {
+        true => Ok(()),
+        false => Err(format!("sysctl '{text}' is not allowed")),
+    })?;
     let driver = flags.text_or("log-driver");
     let options = spec::map(&flags.list("log-opt"));
     if driver == "none" && !options.is_empty() {
@@ -242,7 +276,7 @@ fn host_config(flags: &Parsed) -> Result<HostConfig> {
         runtime: flags.text_or("runtime"),
         isolation: flags.text_or("isolation"),
         devices: devices(flags)?,
-        device_cgroup_rules: flags.some_list("device-cgroup-rule"),
+        device_cgroup_rules: each(flags, "device-cgroup-rule", device_rule)?,
         ulimits: each(flags, "ulimit", spec::ulimit)?,
         mounts: each(flags, "mount", spec::mount)?.unwrap_or_default(),
         init: flags.has("init").then(|| flags.on("init")),

@@ -91,7 +91,8 @@ fn long_publish(text: &str) -> Result<Option<String>> {
 /// docker's words.
 pub(crate) fn expose(text: &str) -> Result<Vec<String>> {
     let (ports, proto) = text.split_once('/').unwrap_or((text, "tcp"));
-    let (low, high) = range(ports, "range format for --expose")?;
+    let (low, high) = range(ports, "range format for --expose")
+        .map_err(|cause| format!("{cause}, error: strconv.ParseUint: parsing {ports:?}: invalid syntax"))?;
     Ok((low..=high).map(|port| format!("{port}/{proto}")).collect())
 }
 

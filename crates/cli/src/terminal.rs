@@ -39,3 +39,13 @@ pub(crate) fn stdin_is() -> bool {
 pub(crate) fn stdout_is() -> bool {
     termios::isatty(rustix::stdio::stdout())
 }
+
+/// The width of the terminal that output or errors go to; none where they go elsewhere.
+pub(crate) fn columns(errors: bool) -> Option<usize> {
+    let size = if errors {
+        termios::tcgetwinsize(rustix::stdio::stderr())
+    } else {
+        termios::tcgetwinsize(rustix::stdio::stdout())
+    };
+    size.ok().map(|size| usize::from(size.ws_col))
+}

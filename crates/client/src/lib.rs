@@ -41,6 +41,7 @@ pub struct Client {
     version: RefCell<String>,
     idle: RefCell<Option<SendRequest<Body>>>,
     pinged: Cell<bool>,
+    headers: RefCell<Vec<(String, String)>>,
 }
 
 /// What a `_ping` tells.
@@ -61,6 +62,7 @@ impl Client {
             version: RefCell::new(proa_docker_api::API_VERSION.to_owned()),
             idle: RefCell::new(None),
             pinged: Cell::new(false),
+            headers: RefCell::new(Vec::new()),
         }
     }
 
@@ -80,6 +82,11 @@ impl Client {
     pub fn set_version(&self, version: &str) {
         version.trim_start_matches('v').clone_into(&mut self.version.borrow_mut());
         self.pinged.set(true);
+    }
+
+    /// Sends these headers with every request too (`HttpHeaders` of the client's configuration).
+    pub fn set_headers(&self, headers: Vec<(String, String)>) {
+        self.headers.replace(headers);
     }
 
     /// Lowers the version to what the daemon speaks.
@@ -144,6 +151,9 @@ impl Client {
             .header("User-Agent", "Proa-Client");
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        for (name, value) in self.headers.borrow().iter() {
+            request = request.header(name, value);
         }
         let response = sender.send_request(request.body(body)?).await?;
         if response.status() != hyper::StatusCode::SWITCHING_PROTOCOLS {

@@ -12,7 +12,10 @@ fn main() {
     let code = match face {
         Some("shim") => proa_shim::main(rest()),
         Some("runtime") => proa_runtime::cli::main(rest()),
-        Some("daemon") => proa_daemon::main(rest()),
+        Some("daemon") => {
+            proa_cli::leave_session();
+            proa_daemon::main(rest())
+        }
         _ => proa_cli::main(all),
     };
     std::process::exit(code);

@@ -34,7 +34,7 @@ pub(crate) async fn exec(app: &App) -> Result<()> {
         attach_stdout: !detach,
         attach_stderr: !detach,
         detach,
-        detach_keys: flags.text_or("detach-keys"),
+        detach_keys: if stdin { app.detach_keys() } else { flags.text_or("detach-keys") },
         env: Some(env).filter(|env| !env.is_empty()),
         working_dir: flags.text_or("workdir"),
         cmd: Some(command.to_vec()),

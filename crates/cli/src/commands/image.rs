@@ -34,6 +34,7 @@ pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
     let first = args.first().cloned().unwrap_or_default();
     match path {
         "image pull" => {
+            named(&first, "")?;
             let all = app.flags.on("all-tags");
             if !all && split(&first).1.is_empty() && !app.flags.on("quiet") {
                 put("Using default tag: latest\n");
@@ -45,6 +46,7 @@ pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
         "image push" => push(app, &first).await,
         "image tag" => {
             let [source, target] = args.as_slice() else { fail!("two names are needed") };
+            named(target, &format!("Error parsing reference: {target:?} is not a valid repository/tag: "))?;
             let (repo, tag) = split(target);
             Ok(app
                 .client
@@ -85,13 +87,30 @@ pub(crate) async fn pull(app: &App, reference: &str, quiet: bool, to_stderr: boo
     if let Some(platform) = app.flags.text("platform") {
         path.push_str(&format!("&platform={}", escape(platform)));
     }
-    let auth = super::login::header(app, name);
+    let auth = super::login::header(app, name)?;
     let headers: Vec<(&str, &str)> = auth.iter().map(|value| ("X-Registry-Auth", value.as_str())).collect();
     let stream = app.client.stream(Verb::POST, &path, &headers, full("")).await?;
     progress::show(stream.lines(), quiet, to_stderr).await.map(drop)
 }
 
+/// Refuses what is no reference before anything is asked of the engine.
+fn named(reference: &str, before: &str) -> Result<()> {
+    use proa_oci::reference::InvalidReference;
+    match reference.parse::<proa_oci::reference::Reference>() {
+        Ok(_) => Ok(()),
+        Err(InvalidReference::Uppercase(name)) if !name.contains('/') => {
+            fail!("{before}invalid reference format: repository name (library/{name}) must be lowercase")
+        }
+        Err(InvalidReference::Format(_)) => fail!("{before}invalid reference format"),
+        Err(cause) => fail!("{before}{cause}"),
+    }
+}
+
 async fn push(app: &App, reference: &str) -> Result<()> {
+    named(reference, "")?;
+    if app.flags.on("all-tags") && !split(reference).1.is_empty() {
+        fail!("tag can't be used with --all-tags/-a");
+    }
     let (name, tag) = split(reference);
     let all = app.flags.on("all-tags");
     let tag = if all {
@@ -104,7 +123,7 @@ async fn push(app: &App, reference: &str) -> Result<()> {
     if !app.flags.on("quiet") && split(reference).1.is_empty() && !all {
         put("Using default tag: latest\n");
     }
-    let auth = super::login::header(app, name).unwrap_or_else(|| "e30=".into());
+    let auth = super::login::header(app, name)?.unwrap_or_else(|| "e30=".into());
     let path = format!("/images/{name}/push?tag={}", escape(tag));
     let stream = app.client.stream(Verb::POST, &path, &[("X-Registry-Auth", &auth)], full("")).await?;
     progress::show(stream.lines(), app.flags.on("quiet"), false).await?;

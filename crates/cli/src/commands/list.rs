@@ -40,6 +40,16 @@ fn size(bytes: i64, digits: usize) -> String {
     human_size(bytes.max(0).unsigned_abs(), digits)
 }
 
+fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| String::new(), |at| at.to_string())
+}
+
+/// A time of the API as Go prints one.
+fn go_time(text: &str) -> String {
+    let Ok(at) = proa_types::Timestamp::parse(text) else { return text.to_owned() };
+    at.to_string().replacen('T', " ", 1).replace('Z', " +0000 UTC")
+}
+
 fn local_time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(
         |_| String::new(),
@@ -134,7 +144,10 @@ pub(crate) async fn containers(app: &App) -> Result<()> {
         ("Size", "SIZE"),
     ];
     let flags = &app.flags;
-    let format = flags.text_or("format");
+    let format = match flags.text("format") {
+        None if !flags.on("quiet") => app.setting("psFormat"),
+        given => given.unwrap_or_default().to_owned(),
+    };
     let mut path = format!("/containers/json?filters={}", super::filters(app)?);
     if flags.on("all") {
         path.push_str("&all=1");
@@ -143,7 +156,7 @@ pub(crate) async fn containers(app: &App) -> Result<()> {
     if limit > 0 {
         path.push_str(&format!("&limit={limit}"));
     }
-    let sized = flags.on("size") || format.contains(".Size");
+    let sized = flags.on("size") || format.contains(".Size") || format.contains("json .");
     if sized {
         path.push_str("&size=1");
     }
@@ -229,7 +242,10 @@ pub(crate) async fn images(app: &App) -> Result<()> {
     }
     output::rows(
         &rows,
-        &flags.text_or("format"),
+        &match flags.text("format") {
+            None => app.setting("imagesFormat"),
+            Some(format) => format.to_owned(),
+        },
         if flags.on("digests") { DIGESTS } else { PLAIN },
         &[("Digest", "DIGEST"), ("CreatedAt", "CREATED AT")],
     )
@@ -247,11 +263,14 @@ pub(crate) async fn history(app: &App) -> Result<()> {
     let name = app.flags.args.first().cloned().unwrap_or_default();
     let items: Vec<HistoryItem> = app.client.fetch(&format!("/images/{}/history", escape(&name))).await?;
     let human = !app.flags.has("human") || app.flags.on("human");
+    let mut columns = COLUMNS.to_vec();
+    if let Some(column) = columns.get_mut(1).filter(|_| !human) {
+        *column = ("CreatedAt", "CREATED AT");
+    }
     let make = |item: &HistoryItem| {
-        let since = if human { age(item.created) } else { local_time(item.created) };
         let bytes = if human { size(item.size, 3) } else { item.size.to_string() };
         row(
-            json!({ "ID": short(&item.id, app), "CreatedSince": since, "CreatedAt": local_time(item.created), "CreatedBy": ellipsis(&item.created_by.replace('\t', " "), 45, app), "Size": bytes, "Comment": item.comment }),
+            json!({ "ID": short(&item.id, app), "CreatedSince": age(item.created), "CreatedAt": rfc3339(item.created), "CreatedBy": ellipsis(&item.created_by.replace('\t', " "), 45, app), "Size": bytes, "Comment": item.comment }),
         )
     };
     let rows: Vec<Row> = items.iter().map(make).collect();
@@ -260,7 +279,7 @@ pub(crate) async fn history(app: &App) -> Result<()> {
             .for_each(|row| put(&format!("{}\n", row.get("ID").and_then(Value::as_str).unwrap_or_default())));
         return Ok(());
     }
-    output::rows(&rows, &app.flags.text_or("format"), COLUMNS, &[("CreatedAt", "CREATED AT")])
+    output::rows(&rows, &app.flags.text_or("format"), &columns, &[("CreatedAt", "CREATED AT")])
 }
 
 /// `volume ls`.
@@ -304,7 +323,7 @@ pub(crate) async fn networks(app: &App) -> Result<()> {
         let labels: Vec<String> =
             network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         row(
-            json!({ "ID": short(&network.id, app), "Name": network.name, "Driver": network.driver, "Scope": network.scope, "Internal": network.internal.to_string(), "IPv4": "true", "IPv6": network.enable_ipv6.to_string(), "CreatedAt": network.created, "Labels": labels.join(","), LABELS: network.labels }),
+            json!({ "ID": short(&network.id, app), "Name": network.name, "Driver": network.driver, "Scope": network.scope, "Internal": network.internal.to_string(), "IPv4": network.enable_ipv4.to_string(), "IPv6": network.enable_ipv6.to_string(), "CreatedAt": go_time(&network.created), "Labels": labels.join(","), LABELS: network.labels }),
         )
     };
     let rows: Vec<Row> = list.iter().map(make).collect();

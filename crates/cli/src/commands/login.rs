@@ -1,7 +1,6 @@
 //! `login`, `logout` and the stored credentials.
 
-use std::io::Read as _;
-use std::path::PathBuf;
+use std::io::{Read as _, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,31 +8,11 @@ use proa_docker_api::{AuthConfig, AuthResponse, encode_auth};
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::config::Config;
 use crate::error::{Result, fail};
 use crate::output::put;
 
 const HUB: &str = "https://index.docker.io/v1/";
-
-fn file(app: &App) -> PathBuf {
-    app.config.join("config.json")
-}
-
-fn stored(app: &App) -> Result<Value> {
-    match std::fs::read(file(app)) {
-        Ok(raw) => serde_json::from_slice(&raw).or_else(|cause| fail!("{}: {cause}", file(app).display())),
-        Err(_) => Ok(json!({})),
-    }
-}
-
-fn store(app: &App, value: &Value) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::create_dir_all(&app.config)?;
-    let partial = app.config.join(format!("config.json.{}", std::process::id()));
-    let mut out =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    std::io::Write::write_all(&mut out, &serde_json::to_vec_pretty(value)?)?;
-    Ok(std::fs::rename(partial, file(app))?)
-}
 
 /// The registry an image name belongs to.
 fn registry(name: &str) -> &str {
@@ -44,21 +23,97 @@ fn registry(name: &str) -> &str {
 }
 
 /// The `X-Registry-Auth` header for an image name, where credentials are stored.
-pub(crate) fn header(app: &App, name: &str) -> Option<String> {
-    let config = stored(app).ok()?;
+///
+/// # Errors
+/// The configuration is broken, or its credential helper fails.
+pub(crate) fn header(app: &App, name: &str) -> Result<Option<String>> {
+    let config = Config::read(&app.config)?;
     let server = registry(name);
-    let entry = config.get("auths")?.get(server)?;
+    if let Some(helper) = config.helper(server) {
+        return Ok(from_helper(&helper, server)?.map(|auth| encode_auth(&auth)));
+    }
+    Ok(config.auth(server).map(|entry| encode_auth(&from_entry(entry, server))))
+}
+
+fn from_entry(entry: &Value, server: &str) -> AuthConfig {
     let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let decoded =
-        STANDARD.decode(text("auth")).ok().and_then(|raw| String::from_utf8(raw).ok()).unwrap_or_default();
+    let decoded = STANDARD.decode(text("auth")).ok().and_then(|raw| String::from_utf8(raw).ok());
+    let decoded = decoded.unwrap_or_default();
     let (username, password) = decoded.split_once(':').unwrap_or_default();
-    Some(encode_auth(&AuthConfig {
+    AuthConfig {
         username: username.into(),
         password: password.trim_end_matches('\0').into(),
         identitytoken: text("identitytoken"),
         serveraddress: server.into(),
         ..AuthConfig::default()
-    }))
+    }
+}
+
+/// Calls a credential helper: the verb as its argument, the request on its standard input.
+fn call_helper(helper: &str, verb: &str, request: &str) -> Result<std::process::Output> {
+    use std::process::{Command, Stdio};
+    let spawned = Command::new(helper)
+        .arg(verb)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(cause) => fail!("error getting credentials: exec {helper:?}: {}", crate::app::reason(&cause)),
+    };
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(request.as_bytes());
+    }
+    Ok(child.wait_with_output()?)
+}
+
+fn from_helper(helper: &str, server: &str) -> Result<Option<AuthConfig>> {
+    let output = call_helper(helper, "get", server)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        if text.contains("credentials not found") {
+            return Ok(None);
+        }
+        fail!("error getting credentials: {helper}: {}", text.trim());
+    }
+    let answer: Value = serde_json::from_str(&text)?;
+    let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut auth = AuthConfig { serveraddress: server.into(), ..AuthConfig::default() };
+    match text("Username").as_str() {
+        "<token>" => auth.identitytoken = text("Secret"),
+        username => (auth.username, auth.password) = (username.to_owned(), text("Secret")),
+    }
+    Ok(Some(auth))
+}
+
+/// Keeps credentials with the helper, or in the file with a warning.
+fn keep(config: &mut Config, auth: &AuthConfig, token: &str) -> Result<()> {
+    let server = &auth.serveraddress;
+    if let Some(helper) = config.helper(server) {
+        let (username, secret) =
+            if token.is_empty() { (&*auth.username, &*auth.password) } else { ("<token>", token) };
+        let request = json!({ "ServerURL": server, "Username": username, "Secret": secret });
+        let output = call_helper(&helper, "store", &request.to_string())?;
+        if !output.status.success() {
+            fail!("error storing credentials: {helper}: {}", String::from_utf8_lossy(&output.stdout).trim());
+        }
+        config.set_auth(server, Some(json!({})));
+        return config.write();
+    }
+    let user = &auth.username;
+    let entry = if token.is_empty() {
+        json!({ "auth": STANDARD.encode(format!("{user}:{}", auth.password)) })
+    } else {
+        json!({ "auth": STANDARD.encode(format!("{user}:")), "identitytoken": token })
+    };
+    config.set_auth(server, Some(entry));
+    config.write()?;
+    let path = config.path().display();
+    eprintln!(
+        "\nWARNING! Your credentials are stored unencrypted in '{path}'.\nConfigure a credential helper to remove this warning.\n"
+    );
+    Ok(())
 }
 
 fn ask(question: &str, hidden: bool) -> Result<String> {
@@ -114,18 +169,7 @@ pub(crate) async fn login(app: &App) -> Result<()> {
         ..AuthConfig::default()
     };
     let answer: AuthResponse = app.client.post_json("/auth", &auth).await?;
-    let mut config = stored(app)?;
-    let entry = if answer.identity_token.is_empty() {
-        json!({ "auth": STANDARD.encode(format!("{username}:{password}")) })
-    } else {
-        json!({ "auth": STANDARD.encode(format!("{username}:")), "identitytoken": answer.identity_token })
-    };
-    let auths = config.as_object_mut().map(|map| map.entry("auths").or_insert_with(|| json!({})));
-    if let Some(auths) = auths.and_then(Value::as_object_mut) {
-        auths.insert(server, entry);
-    }
-    store(app, &config)?;
-    eprintln!("WARNING! Your password will be stored unencrypted in {}.", file(app).display());
+    keep(&mut Config::read(&app.config)?, &auth, &answer.identity_token)?;
     put(&format!("{}\n", if answer.status.is_empty() { "Login Succeeded" } else { &answer.status }));
     Ok(())
 }
@@ -133,13 +177,14 @@ pub(crate) async fn login(app: &App) -> Result<()> {
 /// `logout`.
 pub(crate) fn logout(app: &App) -> Result<()> {
     let server = app.flags.args.first().map_or(HUB, String::as_str);
-    let mut config = stored(app)?;
-    let removed =
-        config.get_mut("auths").and_then(Value::as_object_mut).and_then(|auths| auths.remove(server));
-    if removed.is_none() {
-        put(&format!("Not logged in to {server}\n"));
+    let mut config = Config::read(&app.config)?;
+    put(&format!("Removing login credentials for {server}\n"));
+    if let Some(helper) = config.helper(server) {
+        call_helper(&helper, "erase", server)?;
+    }
+    if config.auth(server).is_none() {
         return Ok(());
     }
-    put(&format!("Removing login credentials for {server}\n"));
-    store(app, &config)
+    config.set_auth(server, None);
+    config.write()
 }

@@ -1,6 +1,7 @@
 //! The commands.
 
 mod container;
+mod context;
 mod exec;
 mod image;
 mod inspect;
@@ -15,6 +16,8 @@ mod volume;
 
 use crate::app::App;
 use crate::error::{Failure, Result, fail};
+
+pub(crate) use system::client_text as client_version;
 
 /// Carries out the command of that path.
 pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
@@ -40,6 +43,9 @@ pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
         "system events" => system::events(app).await,
         "system info" => system::info(app).await,
         "version" => system::version(app).await,
+        "context show" => context::show(app),
+        "context ls" => context::list(app),
+        "context inspect" => context::inspect(app),
         "login" => login::login(app).await,
         "logout" => login::logout(app),
         path if path.starts_with("image ") => image::dispatch(app, path).await,

@@ -62,9 +62,21 @@ fn body(app: &App) -> Result<ContainerCreateRequest> {
     request::build(&app.flags).map_err(Failure::new)
 }
 
+/// Adds the proxies of `config.json`, which what the user gave goes before.
+fn add_proxies(app: &App, body: &mut ContainerCreateRequest) {
+    let Ok(config) = crate::config::Config::read(&app.config) else { return };
+    for (name, value) in config.proxies(&app.client.host().to_string()) {
+        let env = body.config.env.get_or_insert_default();
+        if !env.iter().any(|known| known.split('=').next() == Some(name.as_str())) {
+            env.push(format!("{name}={value}"));
+        }
+    }
+}
+
 /// `create`.
 pub(crate) async fn create_only(app: &App) -> Result<()> {
     let mut body = body(app)?;
+    add_proxies(app, &mut body);
     if app.flags.list("attach").is_empty() {
         (body.config.attach_stdout, body.config.attach_stderr) = (true, true);
     }
@@ -117,8 +129,9 @@ fn attach_path(app: &App, id: &str, streams: (bool, bool, bool)) -> String {
             path.push_str(&format!("&{name}=1"));
         }
     }
-    if let Some(keys) = app.flags.text("detach-keys") {
-        path.push_str(&format!("&detachKeys={}", escape(keys)));
+    let keys = if stdin { app.detach_keys() } else { app.flags.text_or("detach-keys") };
+    if !keys.is_empty() {
+        path.push_str(&format!("&detachKeys={}", escape(&keys)));
     }
     path
 }
@@ -126,6 +139,7 @@ fn attach_path(app: &App, id: &str, streams: (bool, bool, bool)) -> String {
 /// `run`.
 pub(crate) async fn run(app: &App) -> Result<()> {
     let mut body = body(app)?;
+    add_proxies(app, &mut body);
     let detached = app.flags.on("detach");
     let (stdin, tty) = (body.config.attach_stdin, body.config.tty);
     if !detached && tty && stdin && !terminal::stdin_is() {

@@ -2,20 +2,21 @@
 
 use proa_client::{Verb, escape, full};
 use proa_docker_api::{EventMessage, Info, Version};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::app::App;
 use crate::error::{Failure, Result, fail};
 use crate::output::put;
 use crate::template::Template;
 
-fn formatted(format: &str, value: &Value) -> Result<()> {
+fn formatted(format: &str, value: &impl serde::Serialize) -> Result<()> {
+    let document = serde_json::to_vec(value)?;
     if format == "json" {
-        put(&format!("{value}\n"));
+        put(&format!("{}\n", String::from_utf8_lossy(&document)));
         return Ok(());
     }
     let template = Template::parse(format).or_else(|cause| fail!("template parsing error: {cause}"))?;
-    put(&format!("{}\n", template.render(value, true).map_err(Failure::new)?));
+    put(&format!("{}\n", template.render_raw(&document).map_err(Failure::new)?));
     Ok(())
 }
 
@@ -29,12 +30,7 @@ pub(crate) async fn version(app: &App) -> Result<()> {
         formatted(format, &json!({ "Client": client, "Server": server_value }))?;
         return server.map(drop).map_err(Into::into);
     }
-    put(&format!(
-        "Client: Proa\n Version:           {}\n API version:       {}\n OS/Arch:           linux/{}\n",
-        env!("CARGO_PKG_VERSION"),
-        app.client.version(),
-        arch()
-    ));
+    put(&client_text(&app.client.version()));
     let server = server?;
     put(&format!(
         "\nServer: {}\n Engine:\n  Version:          {}\n  API version:      {} (minimum version {})\n  OS/Arch:          {}/{}\n  Kernel Version:   {}\n",
@@ -49,6 +45,15 @@ pub(crate) async fn version(app: &App) -> Result<()> {
     Ok(())
 }
 
+/// What `version` says of the client.
+pub(crate) fn client_text(api: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "Client: Proa\n Version:           {version}\n API version:       {api}\n OS/Arch:           linux/{}\n",
+        arch()
+    )
+}
+
 fn arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -61,7 +66,7 @@ fn arch() -> &'static str {
 pub(crate) async fn info(app: &App) -> Result<()> {
     let info: Info = app.client.fetch("/info").await?;
     if let Some(format) = app.flags.text("format").filter(|format| !format.is_empty()) {
-        return formatted(format, &serde_json::to_value(&info)?);
+        return formatted(format, &info);
     }
     let mut out = format!("Client: Proa\n Version:    {}\n\nServer:\n", env!("CARGO_PKG_VERSION"));
     let mut line = |text: String| out.push_str(&format!(" {text}\n"));
@@ -105,13 +110,13 @@ pub(crate) async fn events(app: &App) -> Result<()> {
     let mut path = format!("/events?filters={}", super::filters(app)?);
     for flag in ["since", "until"] {
         if let Some(text) = app.flags.text(flag) {
-            path.push_str(&format!("&{flag}={}", escape(&super::logs::moment(text))));
+            path.push_str(&format!("&{flag}={}", escape(&super::logs::moment(text).map_err(Failure::new)?)));
         }
     }
     let mut lines = app.client.stream(Verb::GET, &path, &[], full("")).await?.lines();
     while let Some(event) = lines.next::<EventMessage>().await? {
         if let Some(format) = app.flags.text("format").filter(|format| !format.is_empty()) {
-            formatted(format, &serde_json::to_value(&event)?)?;
+            formatted(format, &event)?;
             continue;
         }
         let time = proa_types::Timestamp(event.time_nano).fixed_nanos();

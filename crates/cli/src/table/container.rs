@@ -464,7 +464,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         path: "container cp",
         usage: "container cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-",
-        short: "docker cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+        short: "Copy files/folders between a container and the local filesystem",
         aliases: &["container cp", "cp"],
         flags: CONTAINER_CP,
         min: 2,

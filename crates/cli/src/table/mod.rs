@@ -115,6 +115,39 @@ pub(crate) fn resolve(words: &[String]) -> Found {
     Found::Unknown
 }
 
+/// Flags that docker knows and this version does not carry out: refused by name, never ignored.
+const REFUSED_FLAGS: &[(&str, &str)] = &[
+    ("container run", "cpu-count"),
+    ("container run", "cpu-percent"),
+    ("container run", "gpus"),
+    ("container run", "io-maxbandwidth"),
+    ("container run", "io-maxiops"),
+    ("container run", "use-api-socket"),
+    ("container create", "cpu-count"),
+    ("container create", "cpu-percent"),
+    ("container create", "gpus"),
+    ("container create", "io-maxbandwidth"),
+    ("container create", "io-maxiops"),
+    ("container create", "use-api-socket"),
+    ("container start", "checkpoint"),
+    ("container start", "checkpoint-dir"),
+    ("image ls", "tree"),
+    ("volume create", "availability"),
+    ("volume create", "group"),
+    ("volume create", "limit-bytes"),
+    ("volume create", "required-bytes"),
+    ("volume create", "scope"),
+    ("volume create", "secret"),
+    ("volume create", "sharing"),
+    ("volume create", "topology-preferred"),
+    ("volume create", "topology-required"),
+];
+
+/// Whether this version carries a flag of a supported command out.
+pub(crate) fn supported_flag(path: &str, flag: &str) -> bool {
+    !REFUSED_FLAGS.contains(&(path, flag))
+}
+
 /// The commands this version carries out.
 pub(crate) fn supported(path: &str) -> bool {
     const NAMES: &[&str] = &[
@@ -146,6 +179,9 @@ pub(crate) fn supported(path: &str) -> bool {
         "image rm",
         "image save",
         "image tag",
+        "context inspect",
+        "context ls",
+        "context show",
         "inspect",
         "login",
         "logout",
