@@ -152,11 +152,12 @@ fn run(
     words: &[String],
 ) -> Result<()> {
     let see = format!("Run '{program} {spelling} --help' for more information");
-    let usage = format!("Usage:  {program} {}", command.usage.replacen(command.path, spelling, 1));
+    let usage = format!("Usage:  {program} {}", command.usage_as(spelling));
     let flagged = |cause: String| Failure::new(format!("{cause}\n\n{usage}\n\n{see}")).code(125);
     let flags = parse::parse(words, command.flags, command.interspersed).map_err(flagged)?;
     if flags.help {
-        put(&help::command(program, command, width()));
+        let text = help::command(program, command, width());
+        put(&text.replacen(command.usage, &command.usage_as(spelling), 1));
         return Ok(());
     }
     if !table::supported(command.path) {

@@ -34,6 +34,20 @@ pub(crate) struct Command {
     pub(crate) interspersed: bool,
 }
 
+impl Command {
+    /// The usage line behind the program's name, for the spelling that was used.
+    pub(crate) fn usage_as(&self, spelling: &str) -> String {
+        let leads = |alias: &&&str| {
+            self.usage.strip_prefix(**alias).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        let written = self.aliases.iter().filter(leads).max_by_key(|alias| alias.len());
+        match written.and_then(|alias| self.usage.strip_prefix(alias)) {
+            Some(rest) => format!("{spelling}{rest}"),
+            None => self.usage.to_owned(),
+        }
+    }
+}
+
 const fn f(long: &'static str, short: char, kind: &'static str, usage: &'static str) -> Flag {
     Flag { long, short, kind, usage }
 }
