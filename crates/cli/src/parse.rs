@@ -106,7 +106,9 @@ pub(crate) fn parse(words: &[String], flags: &'static [Flag], interspersed: bool
         }
         if typographic(word) && parsed.args.is_empty() {
             let plain = word.trim_start_matches(|c: char| !c.is_ascii());
-            let dashes = if plain.chars().count() > 1 { "--" } else { "-" };
+            let name = plain.trim_start_matches('-').split('=').next().unwrap_or_default();
+            let plain = plain.trim_start_matches('-');
+            let dashes = if flags.iter().any(|flag| flag.long == name) { "--" } else { "-" };
             return Err(format!(
                 "{word:?} does not begin with a hyphen: did you paste a typographic dash? Write {dashes}{plain}"
             ));
@@ -250,7 +252,8 @@ mod tests {
             "invalid argument \"3x\" for \"-m, --memory\" flag: invalid size: '3x'"
         );
         assert!(told(&["–rm", "x"]).contains("dash"));
-        assert!(told(&["—it", "x"]).contains("dash"));
+        assert!(told(&["—it", "x"]).ends_with("did you paste a typographic dash? Write -it"));
+        assert!(told(&["–rm", "x"]).ends_with("Write --rm"));
     }
 
     #[test]
