@@ -53,7 +53,14 @@ fn open(root: &Path, name: &str) -> Option<Option<OwnedFd>> {
         rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(&dir, name, flags, Mode::empty(), resolve) {
+    let opened = loop {
+        // The kernel answers EAGAIN when something was renamed meanwhile.
+        match rustix::fs::openat2(&dir, name, flags, Mode::empty(), resolve) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            other => break other,
+        }
+    };
+    match opened {
         Ok(file) => {
             let kind = rustix::fs::fstat(&file).map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
             Some(kind.is_ok_and(|kind| kind.is_file()).then_some(file))

@@ -80,7 +80,9 @@ impl Engine {
         container.take_early();
         container.progress.send_modify(|progress| {
             progress.ends += 1;
-            (progress.code, progress.error, progress.running) = (code, error.to_string(), false);
+            // The start itself tells why; who waits is told the code, as docker tells it.
+            (progress.code, progress.running) = (code, false);
+            progress.error.clear();
         });
         if container.with(|record| record.spec.host.auto_remove) {
             let _ = self.remove_locked(container, true).await;

@@ -101,8 +101,14 @@ pub(super) fn process(
     })
 }
 
+/// The primary group is among the supplementary ones too: a program that leaves it must not gain what is denied to
+/// that group (CVE-2022-36109).
 fn user(identity: &Identity) -> User {
-    User { uid: identity.uid, gid: identity.gid, umask: None, additional_gids: identity.groups.clone() }
+    let mut groups = identity.groups.clone();
+    if !groups.contains(&identity.gid) {
+        groups.insert(0, identity.gid);
+    }
+    User { uid: identity.uid, gid: identity.gid, umask: None, additional_gids: groups }
 }
 
 /// A process beside the first, with the container's environment.
