@@ -461,7 +461,8 @@ fn rootfs(snapshot: &Snapshot, record: &ContainerRecord) -> Rootfs {
 /// comes here with a file tree that is whole, since the machine has been up all the time (kernel: overlayfs.rst).
 fn clear_volatile(snapshot: &Snapshot, record: &ContainerRecord) {
     if let (Snapshot::Overlay { work, .. }, State::Exited(_)) = (snapshot, &record.state) {
-        let _ = std::fs::remove_dir(work.join("work/incompat/volatile"));
+        // It holds a file `dirty`.
+        let _ = std::fs::remove_dir_all(work.join("work/incompat/volatile"));
     }
 }
 
@@ -518,4 +519,26 @@ fn binding(container: PortSpec, port: &HostPort) -> Result<PortBinding, Error> {
         }
     };
     Ok(PortBinding { host_ip, host_port, container })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_volatile_mark_of_an_earlier_run_goes() {
+        let dir = std::env::temp_dir().join(format!("proa-engine-volatile-{}", std::process::id()));
+        let mark = dir.join("work/incompat/volatile");
+        std::fs::create_dir_all(&mark).unwrap();
+        std::fs::write(mark.join("dirty"), "").unwrap();
+        let snapshot = Snapshot::Overlay { lower: Vec::new(), upper: dir.join("upper"), work: dir.clone() };
+        let mut record = crate::system::plain_record();
+        clear_volatile(&snapshot, &record);
+        let kept = mark.exists();
+        record.state = State::Exited(Exit::default());
+        clear_volatile(&snapshot, &record);
+        let gone = !mark.exists();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(kept && gone, "kept at the first start: {kept}, gone at the next: {gone}");
+    }
 }
