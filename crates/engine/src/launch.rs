@@ -6,17 +6,15 @@ use crate::identity::{Tables, identity};
 use crate::plan::{self, Facts, device_facts, security};
 use crate::pool::Ready;
 use crate::record::ContainerRecord;
-use crate::spec::{HostPort, other_container};
+use crate::spec::other_container;
 use crate::state::{Exit, Run, State, Transition};
 use crate::{Engine, Error};
 use proa_image::Snapshot;
-use proa_network::{
-    DnsOptions, Endpoint, EndpointRequest, ExtraHost, HostsFile, PortBinding, PortRange, Published,
-};
+use proa_network::{EndpointRequest, Published};
 use proa_oci::runtime::Spec;
 use proa_runtime::{Overlay, Rootfs, SandboxSpec};
 use proa_shim::{Forward, RuntimeChoice, StartRequest, Started};
-use proa_types::{ErrorKind, Kinded, PortProtocol, PortSpec, SandboxId, Timestamp};
+use proa_types::{ErrorKind, Kinded, SandboxId, Timestamp};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -317,87 +315,6 @@ impl Engine {
         Ok(joined)
     }
 
-    /// Publishes a container's ports.
-    fn publish(&self, record: &ContainerRecord, ready: &Ready) -> Result<Vec<Published>, Error> {
-        let (Some(bridge), Some(endpoint)) = (&self.bridge, &ready.endpoint) else { return Ok(Vec::new()) };
-        let bindings = bindings(record)?;
-        if bindings.is_empty() {
-            return Ok(Vec::new());
-        }
-        let published = bridge.publish(&ready.id, endpoint.address, &bindings);
-        published.map_err(|error| {
-            let name = |sandbox: &SandboxId| {
-                let holder = self
-                    .all()
-                    .into_iter()
-                    .find(|c| c.with(|r| r.state.run().is_some_and(|run| run.sandbox == *sandbox)));
-                holder.map(|container| container.with(|record| record.name.to_string()))
-            };
-            Error::Start {
-                kind: error.kind(),
-                message: format!(
-                    "driver failed programming external connectivity on endpoint {}: {}",
-                    record.name,
-                    error.with_holder(name)
-                ),
-                exit_code: None,
-            }
-        })
-    }
-
-    fn write_files(
-        &self,
-        record: &ContainerRecord,
-        endpoint: Option<&Endpoint>,
-        dir: &Path,
-    ) -> Result<(), Error> {
-        let host = &record.spec.host;
-        let write = |name: &str, text: String| {
-            let path = dir.join(name);
-            std::fs::write(&path, text).map_err(Error::io(path.display().to_string()))
-        };
-        if let Some(other) = other_container(&host.network_mode) {
-            let from = self.container_dir(&*self.find(other)?);
-            for name in ["hosts", "hostname", "resolv.conf"] {
-                let _ = std::fs::copy(from.join(name), dir.join(name));
-            }
-            return Ok(());
-        }
-        let hostname = plan::hostname(record);
-        write("hostname", proa_network::hostname_file(&hostname))?;
-        if host.network_mode == "host"
-            && host.dns.is_empty()
-            && host.dns_search.is_empty()
-            && host.dns_options.is_empty()
-        {
-            write("resolv.conf", std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
-        } else {
-            write("resolv.conf", self.resolv_conf(record)?)?;
-        }
-        let gateway = endpoint.map(|endpoint| IpAddr::V4(endpoint.gateway));
-        let extra = host.extra_hosts.iter().map(|text| ExtraHost::parse(text, gateway));
-        let extra = extra.collect::<Result<_, _>>().map_err(|e| Error::Invalid(e.to_string()))?;
-        let domainname = Some(record.spec.domainname.clone()).filter(|name| !name.is_empty());
-        let addresses = endpoint.map(|endpoint| IpAddr::V4(endpoint.address)).into_iter().collect();
-        write("hosts", proa_network::hosts_file(&HostsFile { hostname, domainname, addresses, extra }))
-    }
-
-    fn resolv_conf(&self, record: &ContainerRecord) -> Result<String, Error> {
-        let (host, config) = (&record.spec.host, self.config());
-        let or = |own: &Vec<String>, default: &Vec<String>| {
-            if own.is_empty() { default.clone() } else { own.clone() }
-        };
-        let server =
-            |text: String| text.parse().map_err(|_| Error::Invalid(format!("invalid DNS server: {text}")));
-        let options = DnsOptions {
-            servers: or(&host.dns, &config.dns).into_iter().map(server).collect::<Result<_, _>>()?,
-            search: or(&host.dns_search, &config.dns_search),
-            options: or(&host.dns_options, &config.dns_options),
-            ipv6: host.network_mode == "host",
-        };
-        Ok(proa_network::resolv_conf(&proa_network::host_resolv_conf(), &options))
-    }
-
     /// Makes the sources of a container's mounts reachable, and says where those of volumes are.
     fn mount_volumes(&self, record: &mut ContainerRecord, snapshot: &Snapshot) -> Result<(), Error> {
         let id = record.id.clone();
@@ -474,51 +391,6 @@ fn make_directories(snapshot: &Snapshot, spec: &Spec, record: &ContainerRecord) 
         return Ok(());
     }
     crate::system::make_working_dir(snapshot, cwd)
-}
-
-/// The ports to publish.
-fn bindings(record: &ContainerRecord) -> Result<Vec<PortBinding>, Error> {
-    let host = &record.spec.host;
-    let mut all = Vec::new();
-    for (container, ports) in &host.port_bindings {
-        if container.protocol == PortProtocol::Sctp {
-            return Err(Error::Unsupported("publishing SCTP ports".into()));
-        }
-        for port in ports {
-            all.push(binding(*container, port)?);
-        }
-        if ports.is_empty() {
-            all.push(PortBinding::to(*container, None));
-        }
-    }
-    if host.publish_all {
-        let others = record.spec.exposed_ports.iter().filter(|port| !host.port_bindings.contains_key(port));
-        all.extend(others.map(|port| PortBinding::to(*port, None)));
-    }
-    Ok(all)
-}
-
-fn binding(container: PortSpec, port: &HostPort) -> Result<PortBinding, Error> {
-    let bad = || Error::Invalid(format!("invalid port specification: {}:{}", port.ip, port.port));
-    let host_ip = match port.ip.as_str() {
-        "" => None,
-        text => Some(text.trim_matches(['[', ']']).parse().map_err(|_| bad())?),
-    };
-    let host_port = match port.port.as_str() {
-        "" | "0" => None,
-        text => {
-            let (first, last) = text.split_once('-').unwrap_or((text, text));
-            let range = PortRange {
-                first: first.parse().map_err(|_| bad())?,
-                last: last.parse().map_err(|_| bad())?,
-            };
-            if range.first > range.last || range.first == 0 {
-                return Err(bad());
-            }
-            Some(range)
-        }
-    };
-    Ok(PortBinding { host_ip, host_port, container })
 }
 
 #[cfg(test)]
