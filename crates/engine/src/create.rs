@@ -342,7 +342,7 @@ fn check_resources(spec: &mut ContainerSpec, warnings: &mut Vec<String>) -> Resu
     if r.memory_swappiness.is_some_and(|value| !(-1..=100).contains(&value)) {
         return bad("Invalid value for memory swappiness, valid memory swappiness range is 0-100");
     }
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = crate::system::processors();
     if r.nano_cpus < 0 || r.nano_cpus > i64::try_from(processors).unwrap_or(i64::MAX) * 1_000_000_000 {
         return Err(Error::Invalid(format!(
             "range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"

@@ -5,7 +5,7 @@ use crate::engine::{blocking, passage};
 use crate::state::{State, Transition};
 use crate::{Engine, Error};
 use proa_shim::{Event, ExitRecord};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -18,10 +18,10 @@ const LONGEST: Duration = Duration::from_secs(60);
 const LONG_RUN: Duration = Duration::from_secs(10);
 
 impl Engine {
-    /// Follows a container's monitor until the run ends.
-    pub(crate) fn watch(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
+    /// Follows a container's monitor until the run ends. `socket` is where it tells, from the start or of
+    /// [`proa_shim::Shim::events`].
+    pub(crate) fn watch(self: &Arc<Self>, container: &Arc<Container>, socket: OwnedFd) -> Result<(), Error> {
         let live = container.running()?;
-        let socket = live.shim.events()?;
         let socket = std::os::unix::net::UnixDatagram::from(socket);
         socket.set_nonblocking(true).map_err(Error::io("events"))?;
         let socket = UnixDatagram::from_std(socket).map_err(Error::io("events"))?;

@@ -56,7 +56,7 @@ impl Engine {
             images: self.images.list().len(),
             driver: self.images.driver_name().to_owned(),
             cgroup_v1: self.cgroup_v1,
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            processors: crate::system::processors(),
             memory: memory(),
             host_name: read("/proc/sys/kernel/hostname"),
             kernel: read("/proc/sys/kernel/osrelease"),

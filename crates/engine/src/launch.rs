@@ -16,7 +16,7 @@ use proa_runtime::{Overlay, Rootfs, SandboxSpec};
 use proa_shim::{Forward, RuntimeChoice, StartRequest, Started};
 use proa_types::{ErrorKind, Kinded, SandboxId, Timestamp};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,8 +51,8 @@ impl Engine {
         let (engine, held) = (Arc::clone(self), Arc::clone(container));
         let started = blocking(move || engine.launch(&held)).await;
         match started {
-            Ok(()) => {
-                self.watch(container)?;
+            Ok(events) => {
+                self.watch(container, events)?;
                 self.tell(container, "start", &[]);
                 self.refill();
                 Ok(())
@@ -87,7 +87,7 @@ impl Engine {
         }
     }
 
-    fn launch(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
+    fn launch(self: &Arc<Self>, container: &Arc<Container>) -> Result<OwnedFd, Error> {
         passage("start.begin");
         let mut record = container.record();
         let image = self.images.resolve(record.image.as_str())?;
@@ -185,13 +185,13 @@ impl Engine {
         Ok((started, published))
     }
 
-    /// Records a start that succeeded.
+    /// Records a start that succeeded; where the monitor tells what happens.
     fn settle(
         &self,
         container: &Arc<Container>,
         ready: Ready,
         started: (Started, Vec<Published>),
-    ) -> Result<(), Error> {
+    ) -> Result<OwnedFd, Error> {
         let (started, published) = started;
         for warning in &started.warnings {
             tracing::warn!(container = container.id.short(), "{warning}");
@@ -211,7 +211,7 @@ impl Engine {
         container.progress.send_modify(|progress| progress.running = true);
         self.note(container)?;
         passage("start.record");
-        Ok(())
+        Ok(started.events)
     }
 
     /// A sandbox made now, for a container with its own wishes.

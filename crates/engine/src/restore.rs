@@ -35,7 +35,8 @@ impl Engine {
         let (running, again, gone) = blocking(move || engine.restore_now()).await?;
         passage("restore.adopted");
         for container in &running {
-            self.watch(container)?;
+            let events = container.running()?.shim.events()?;
+            self.watch(container, events)?;
         }
         for container in gone {
             let _operation = container.operation.lock().await;

@@ -221,6 +221,12 @@ pub(crate) fn engine_id(store: &Store) -> Result<String, Error> {
     })
 }
 
+/// How many processors this process may use. Counted once: it takes some ten system calls.
+pub(crate) fn processors() -> usize {
+    static COUNT: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// The capabilities this process may hand on.
 pub(crate) fn bounding() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

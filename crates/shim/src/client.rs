@@ -65,7 +65,9 @@ impl Spawner {
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = pair.map_err(|e| Error::io(&dir, e))?;
         let mut command = Command::new(format!("/proc/self/fd/{}", self.exe.as_raw_fd()));
-        command.arg0("proa").arg("shim").arg(&dir).env_clear().current_dir("/");
+        command.arg0("proa").arg("shim").arg(&dir).env_clear();
+        // Nothing here asks for work between fork and exec: the child then borrows this process's memory until it
+        // execs (posix_spawn), where a fork would copy the tables of all its pages with every thread waiting.
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         match command.spawn() {
             Ok(child) => {
@@ -102,7 +104,7 @@ pub struct Prepared {
 }
 
 /// A container that runs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Started {
     /// Its first process, on the host.
     pub pid: i32,
@@ -112,6 +114,8 @@ pub struct Started {
     pub at: Timestamp,
     /// What could not be done as asked.
     pub warnings: Vec<String>,
+    /// A socket from which [`events`] reads what has happened since the start.
+    pub events: OwnedFd,
 }
 
 impl Shim {
@@ -155,11 +159,11 @@ impl Shim {
     /// # Errors
     /// What the shim reports; the sandbox is gone then, and the shim with it.
     pub fn start(&self, request: StartRequest, sockets: &[BorrowedFd<'_>]) -> Result<Started, Error> {
-        match self.call(&Request::Start(Box::new(request)), sockets)?.0 {
-            Response::Started { pid, start_time, at, warnings } => {
-                Ok(Started { pid, start_time, at, warnings })
+        match self.call(&Request::Start(Box::new(request)), sockets)? {
+            (Response::Started { pid, start_time, at, warnings }, mut fds) if !fds.is_empty() => {
+                Ok(Started { pid, start_time, at, warnings, events: fds.remove(0) })
             }
-            other => Err(unexpected(other)),
+            other => Err(unexpected(other.0)),
         }
     }
 

@@ -185,12 +185,14 @@ impl Monitor {
         self.oom = container.oom_watch().ok();
         self.log = Some(log);
         self.forwarder.open(request.forwards, listeners);
-        self.bundle = request.dir;
         self.facts.container = Some(request.container);
         (self.facts.pid, self.facts.start_time, self.facts.started_at) = (pid, start_time, at);
         self.store_facts();
         self.state = State::Running(Box::new(container));
-        Ok((Response::Started { pid, start_time, at, warnings }, None))
+        // What happens from now on is told on a socket that goes with the answer.
+        let (theirs, ours) = pair(SocketType::SEQPACKET)?;
+        self.subscribers.push(ours);
+        Ok((Response::Started { pid, start_time, at, warnings }, Some(theirs)))
     }
 
     fn exec(&mut self, request: ExecRequest, sockets: Vec<OwnedFd>) -> Answer {

@@ -2,6 +2,7 @@
 
 mod control;
 mod forward;
+mod record;
 mod task;
 
 use crate::protocol::{Event, ExitRecord, Facts};
@@ -11,12 +12,13 @@ use proa_logs::LogWriter;
 use proa_runtime::cgroup::OomWatch;
 use proa_runtime::{Container, Sandbox};
 use proa_types::Timestamp;
+use record::RecordFile;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use task::{Side, Task};
 
@@ -60,9 +62,9 @@ struct Monitor {
     log: Option<Box<dyn LogWriter>>,
     oom: Option<OomWatch>,
     ooms_told: u64,
-    /// Where the exit record goes.
-    bundle: PathBuf,
     facts: Facts,
+    /// The facts, for whoever comes after this process.
+    facts_file: Option<RecordFile>,
     forwarder: Forwarder,
     buffer: Vec<u8>,
     released: bool,
@@ -87,6 +89,7 @@ impl Monitor {
     fn open(dir: PathBuf) -> Result<Self, Error> {
         let failed = |e: rustix::io::Errno| Error::io(&dir, e);
         let _ = rustix::process::setsid();
+        rustix::process::chdir("/").map_err(failed)?;
         let engine = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(failed)?;
         let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
         let null = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).map_err(failed)?;
@@ -111,8 +114,8 @@ impl Monitor {
             log: None,
             oom: None,
             ooms_told: 0,
-            bundle: PathBuf::new(),
             facts: Facts::default(),
+            facts_file: None,
             forwarder: Forwarder::default(),
             buffer: Vec::new(),
             released: false,
@@ -275,7 +278,6 @@ impl Monitor {
                 let _ = log.finish(exit.at);
             }
             self.facts.exit = Some(exit.clone());
-            let _ = write_by_rename(&self.bundle.join("exit.json"), &exit);
             self.store_facts();
             self.forwarder.close();
             self.tell_ooms();
@@ -302,8 +304,11 @@ impl Monitor {
         self.subscribers.retain(|socket| wire::send(socket.as_fd(), event, &[], SendFlags::DONTWAIT).is_ok());
     }
 
-    fn store_facts(&self) {
-        let _ = write_by_rename(&self.dir.join("facts.json"), &self.facts);
+    fn store_facts(&mut self) {
+        if self.facts_file.is_none() {
+            self.facts_file = RecordFile::open(&self.dir.join("facts.json")).ok();
+        }
+        let _ = self.facts_file.as_mut().map(|file| file.store(&self.facts));
     }
 
     fn tear_down(mut self) {
@@ -317,11 +322,4 @@ impl Monitor {
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
-}
-
-/// Writes a file that is whole at every moment. It need not survive a power cut: no process of this boot does.
-fn write_by_rename<T: serde::Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    std::fs::write(&new, serde_json::to_vec(value)?)?;
-    std::fs::rename(&new, path)
 }
