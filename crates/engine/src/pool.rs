@@ -1,8 +1,11 @@
 //! Sandboxes prepared ahead, so that a start finds its namespaces, cgroup, mounts and network ready.
 //!
-//! Only the most common kind is kept: what a container without special wishes needs, on the default bridge. As many
-//! as were used lately, none when the engine has been idle for long. A parked sandbox ends by itself if this process
-//! does.
+//! Only the most common kind is kept: what a container without special wishes needs, on the default bridge. A few are
+//! kept, more while starts find the shelf empty, fewer when starts become rare and none when the engine has been idle
+//! for long. A parked sandbox ends by itself if this process does.
+//!
+//! Making one costs several milliseconds of a processor that starts also want. So what was taken is replaced when no
+//! start has come for [`QUIET`]; only when the shelf runs low is it refilled beside the starts, one at a time.
 
 use crate::Engine;
 use proa_network::Endpoint;
@@ -11,15 +14,22 @@ use proa_shim::Shim;
 use proa_types::SandboxId;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Kept while the engine is used now and then.
 const FEW: usize = 3;
 /// Most kept while it is busy.
 const MANY: usize = 16;
-/// After so long without a start, none is kept.
+/// No start for so long is a pause in which sandboxes are made.
+const QUIET: Duration = Duration::from_millis(20);
+/// After so long without a start, one is kept, and later none.
+const RARE: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(600);
+/// How often it is looked whether fewer will do.
+const LOOK: Duration = Duration::from_secs(5);
+/// Made at the same time in a pause.
+const MAKERS: usize = 2;
 
 /// A sandbox that is ready.
 pub(crate) struct Ready {
@@ -30,12 +40,14 @@ pub(crate) struct Ready {
 
 /// The sandboxes that are ready, all of one kind.
 pub(crate) struct Pool {
-    ready: Mutex<Shelf>,
+    shelf: Mutex<Shelf>,
     /// How many are wished for; 0 switches preparing off.
     target: AtomicUsize,
     fixed: Option<usize>,
     busy: AtomicUsize,
     closed: AtomicBool,
+    /// Whether a pause is waited for.
+    waiting: AtomicBool,
 }
 
 #[derive(Default)]
@@ -51,17 +63,18 @@ impl Pool {
     pub(crate) fn new(fixed: Option<usize>) -> Self {
         let target = AtomicUsize::new(fixed.unwrap_or(FEW));
         Self {
-            ready: Mutex::default(),
+            shelf: Mutex::default(),
             target,
             fixed,
             busy: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
         }
     }
 
     /// A ready sandbox of this kind, if there is one. Asking makes the kind the one that is kept, if none is yet.
     pub(crate) fn take(&self, kind: &SandboxSpec) -> Option<Ready> {
-        let mut shelf = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shelf = self.shelf();
         shelf.last_use = Some(Instant::now());
         if self.target.load(Ordering::Relaxed) == 0 || self.closed.load(Ordering::Relaxed) {
             return None;
@@ -76,42 +89,75 @@ impl Pool {
         taken
     }
 
-    fn wanted(&self) -> Option<(SandboxSpec, usize)> {
-        let mut shelf = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes a sandbox in; gives it back when the shelf is closed.
+    fn put(&self, ready: Ready) -> Option<Ready> {
+        let mut shelf = self.shelf();
         if self.closed.load(Ordering::Relaxed) {
+            return Some(ready);
+        }
+        shelf.ready.push_back(ready);
+        None
+    }
+
+    /// How many are wished for now. Called again and again, it follows the use.
+    fn follow_use(&self) -> usize {
+        let mut shelf = self.shelf();
+        let misses = std::mem::take(&mut shelf.misses);
+        if let Some(fixed) = self.fixed {
+            return fixed;
+        }
+        let idle = shelf.last_use.map_or(Duration::ZERO, |last| last.elapsed());
+        let target = self.target.load(Ordering::Relaxed);
+        let target = match idle {
+            _ if misses > 0 => (target * 2).clamp(FEW, MANY),
+            idle if idle > IDLE => 0,
+            idle if idle > RARE => 1,
+            // What a burst needed goes in steps.
+            idle if idle > LOOK => (target / 2).max(FEW),
+            _ => target.max(FEW),
+        };
+        self.target.store(target, Ordering::Relaxed);
+        target
+    }
+
+    /// The kind to make, if one more is wanted and may be made now; it counts as under way then.
+    fn next(&self) -> Option<SandboxSpec> {
+        let shelf = self.shelf();
+        let (target, ready) = (self.target.load(Ordering::Relaxed), shelf.ready.len());
+        let under_way = self.busy.load(Ordering::Relaxed);
+        let quiet = shelf.last_use.is_none_or(|last| last.elapsed() >= QUIET);
+        let allowed = if quiet { MAKERS } else { usize::from(ready <= target / 2) };
+        let wanted = ready + under_way < target && under_way < allowed;
+        if !wanted || self.closed.load(Ordering::Relaxed) {
             return None;
         }
-        let idle = shelf.last_use.is_some_and(|last| last.elapsed() > IDLE);
-        let mut target = self.target.load(Ordering::Relaxed);
-        if self.fixed.is_none() {
-            target = match (shelf.misses, idle) {
-                (0, true) => 0,
-                (0, false) => target.max(FEW),
-                _ => (target * 2).clamp(FEW, MANY),
-            };
-            self.target.store(target, Ordering::Relaxed);
-        }
-        shelf.misses = 0;
-        let under_way = self.busy.load(Ordering::Relaxed);
         let kind = shelf.kind.clone()?;
-        Some((kind, target.saturating_sub(shelf.ready.len() + under_way)))
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Some(kind)
+    }
+
+    /// How long it is until the next pause could be; none if there is one now.
+    fn until_quiet(&self) -> Option<Duration> {
+        let since = self.shelf().last_use?.elapsed();
+        QUIET.checked_sub(since).filter(|left| !left.is_zero())
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Empties the shelf, for good.
     pub(crate) fn close(&self) -> Vec<Ready> {
+        let mut shelf = self.shelf();
         self.closed.store(true, Ordering::Relaxed);
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).ready.drain(..).collect()
+        shelf.ready.drain(..).collect()
     }
 
-    /// Takes back what is idle.
+    /// Takes back what is more than wished for.
     fn surplus(&self) -> Vec<Ready> {
-        let mut shelf = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        let target = self.target.load(Ordering::Relaxed);
-        let mut surplus = Vec::new();
-        while self.fixed.is_none() && target == 0 && shelf.ready.len() > target {
-            surplus.extend(shelf.ready.pop_back());
-        }
-        surplus
+        let mut shelf = self.shelf();
+        let kept = shelf.ready.len().min(self.target.load(Ordering::Relaxed));
+        shelf.ready.drain(kept..).collect()
     }
 }
 
@@ -119,14 +165,18 @@ impl Engine {
     /// Says which kind is kept, and begins to fill the shelf.
     pub(crate) fn open_pool(self: &Arc<Self>) {
         let Ok(kind) = self.usual_kind() else { return };
-        self.pool.ready.lock().unwrap_or_else(PoisonError::into_inner).kind = Some(kind);
+        {
+            let mut shelf = self.pool.shelf();
+            (shelf.kind, shelf.last_use) = (Some(kind), Some(Instant::now()));
+        }
         self.refill();
         let engine = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(Duration::from_secs(30)).await;
+                tokio::time::sleep(LOOK).await;
                 let Some(engine) = engine.upgrade() else { return };
-                engine.refill();
+                engine.pool.follow_use();
+                engine.make_ready();
                 for ready in engine.pool.surplus() {
                     let engine = Arc::clone(&engine);
                     drop(tokio::task::spawn_blocking(move || engine.discard(ready)));
@@ -135,28 +185,35 @@ impl Engine {
         });
     }
 
-    /// Prepares what is missing, behind the replies.
+    /// Replaces what starts have taken: now if the shelf is low, else in the next pause.
     pub(crate) fn refill(self: &Arc<Self>) {
-        let Some((kind, missing)) = self.pool.wanted() else { return };
-        for _ in 0..missing {
-            self.pool.busy.fetch_add(1, Ordering::Relaxed);
-            let (engine, kind) = (Arc::clone(self), kind.clone());
+        self.pool.follow_use();
+        self.make_ready();
+        if self.pool.waiting.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            while let Some(left) = engine.pool.until_quiet() {
+                tokio::time::sleep(left).await;
+            }
+            engine.pool.waiting.store(false, Ordering::Relaxed);
+            engine.make_ready();
+        });
+    }
+
+    /// Makes what may be made now; each that is done asks again.
+    fn make_ready(self: &Arc<Self>) {
+        while let Some(kind) = self.pool.next() {
+            let engine = Arc::clone(self);
             drop(tokio::task::spawn_blocking(move || {
                 let made = engine.prepare(&kind, true);
-                match made {
-                    Ok(ready) if !engine.pool.closed.load(Ordering::Relaxed) => {
-                        engine
-                            .pool
-                            .ready
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .ready
-                            .push_back(ready);
-                    }
-                    Ok(ready) => engine.discard(ready),
+                engine.pool.busy.fetch_sub(1, Ordering::Relaxed);
+                match made.map(|ready| engine.pool.put(ready)) {
+                    Ok(None) => engine.make_ready(),
+                    Ok(Some(late)) => engine.discard(late),
                     Err(error) => tracing::warn!(%error, "a sandbox could not be prepared ahead"),
                 }
-                engine.pool.busy.fetch_sub(1, Ordering::Relaxed);
             }));
         }
     }

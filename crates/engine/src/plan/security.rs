@@ -114,7 +114,8 @@ fn paths(asked: Option<&[String]>, default: &[String], privileged: bool) -> Vec<
 
 /// The fixed list, and each processor's thermal counters (GHSA-6fw5-f8r9-fgfm).
 fn masked() -> Vec<String> {
-    let thermal = (0..crate::system::processors()).map(|n| format!("/sys/devices/system/cpu/cpu{n}/thermal_throttle"));
+    let thermal =
+        (0..crate::system::processors()).map(|n| format!("/sys/devices/system/cpu/cpu{n}/thermal_throttle"));
     MASKED.iter().map(|&path| path.to_owned()).chain(thermal).collect()
 }
 
