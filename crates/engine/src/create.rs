@@ -2,7 +2,7 @@
 
 use crate::container::Container;
 use crate::engine::{blocking, passage};
-use crate::record::{CONTAINERS, ContainerRecord, NAMES};
+use crate::record::{CONTAINERS, ContainerRecord};
 use crate::spec::{ContainerSpec, other_container};
 use crate::state::State;
 use crate::{Engine, Error, plan};
@@ -11,7 +11,7 @@ use proa_oci::Platform;
 use proa_state::Durability;
 use proa_types::{ContainerId, ContainerName, Signal, Timestamp};
 use proa_volume::Volumes;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// A container that was made.
 #[derive(Debug, Clone)]
@@ -62,6 +62,7 @@ impl Engine {
             image: image.id.clone(),
             command,
             mounts: settled.mounts,
+            ephemeral: spec.host.auto_remove,
             spec,
             state: State::Created,
             restart_count: 0,
@@ -87,16 +88,21 @@ impl Engine {
         volumes: Vec<proa_volume::VolumeSpec>,
     ) -> Result<(), Error> {
         let (id, record) = (container.id.as_str(), container.record());
-        self.images.snapshot_prepare(id, &image.layers)?;
-        passage("create.snapshot");
+        let name = record.name.to_string();
+        self.index().reserve(&name, &record.id)?;
         let dir = self.container_dir(container);
         let made = (|| {
+            self.images.snapshot_prepare(id, &image.layers)?;
+            passage("create.snapshot");
             std::fs::create_dir_all(&dir).map_err(Error::io(dir.display().to_string()))?;
             for volume in &volumes {
                 let made = self.volumes.create(volume)?;
                 self.events_volume("create", &made.name);
             }
-            self.commit(&record)
+            self.commit(&record)?;
+            self.index().insert(Arc::clone(container));
+            // Said after it is in the index, from which a journal that has grown long is rewritten.
+            if record.ephemeral { self.note(&record) } else { Ok(()) }
         })();
         if let Err(error) = made {
             let _ = self.images.snapshot_remove(id);
@@ -107,39 +113,29 @@ impl Engine {
             {
                 let _ = volume.name.as_ref().map(|name| self.volumes.remove(name, true));
             }
+            self.index().remove(&record.id, &name);
             return Err(error);
         }
         passage("create.record");
-        let name = record.name.to_string();
-        self.index.write().unwrap_or_else(PoisonError::into_inner).insert(&name, Arc::clone(container));
         Ok(())
     }
 
+    /// Volumes know who uses them, and the store has what a power cut must not take.
     fn commit(&self, record: &ContainerRecord) -> Result<(), Error> {
-        // A container that removes itself need not survive a power cut; its run file keeps it over a crash.
-        let durability =
-            if record.spec.host.auto_remove { Durability::Eventual } else { Durability::Immediate };
-        if record.spec.host.auto_remove {
-            self.write_run_file(record)?;
+        let mut volumes = record.mounts.iter().filter(|mount| mount.kind == "volume").peekable();
+        if record.ephemeral && volumes.peek().is_none() {
+            return Ok(());
         }
-        let done = self.store.update(durability, |update| {
-            if let Some(holder) = update.get(&NAMES, record.name.as_str())? {
-                return Err(Error::Conflict(format!(
-                    "Conflict. The container name \"/{}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name.",
-                    record.name
-                )));
+        let durability = if record.ephemeral { Durability::Eventual } else { Durability::Immediate };
+        self.store.update(durability, |update| {
+            if !record.ephemeral {
+                update.insert(&CONTAINERS, record.id.as_str(), record)?;
             }
-            update.insert(&NAMES, record.name.as_str(), &record.id)?;
-            update.insert(&CONTAINERS, record.id.as_str(), record)?;
-            for mount in record.mounts.iter().filter(|mount| mount.kind == "volume") {
+            for mount in volumes {
                 Volumes::acquire_in(update, &mount.name, &record.id)?;
             }
             Ok(())
-        });
-        if done.is_err() {
-            let _ = std::fs::remove_file(self.run_file(record.id.as_str()));
-        }
-        done
+        })
     }
 
     /// Fills in what the engine decides where the request says nothing.

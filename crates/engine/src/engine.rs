@@ -5,19 +5,19 @@ use crate::container::Container;
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::index::Index;
+use crate::journal::Journal;
 use crate::pool::Pool;
-use crate::record::{CONTAINERS, ContainerRecord};
 use crate::{Error, failpoint};
 use proa_distribution::Registry;
 use proa_image::ImageStore;
 use proa_network::Bridge;
 use proa_runtime::seccomp::{self, Conditions};
 use proa_shim::Spawner;
-use proa_state::{Durability, Store};
+use proa_state::Store;
 use proa_volume::Volumes;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 /// What the engine is composed of.
 pub struct Parts {
@@ -45,6 +45,7 @@ pub struct Engine {
     pub(crate) spawner: Arc<Spawner>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) index: RwLock<Index>,
+    pub(crate) journal: Journal,
     pub(crate) execs: Execs,
     pub(crate) events: Events,
     pub(crate) pool: Pool,
@@ -61,9 +62,10 @@ impl Engine {
     /// # Errors
     /// When a directory cannot be made or the store cannot be read.
     pub fn open(config: EngineConfig, parts: Parts) -> Result<Arc<Self>, Error> {
-        for dir in [config.data_root.join("containers"), config.exec_root.join("containers")] {
+        for dir in [config.data_root.join("containers"), config.exec_root.clone()] {
             std::fs::create_dir_all(&dir).map_err(Error::io(dir.display().to_string()))?;
         }
+        let journal = Journal::open(config.exec_root.join("containers.journal"))?;
         let id = crate::system::engine_id(&parts.store)?;
         let prepared = config.prepared;
         Ok(Arc::new(Self {
@@ -75,6 +77,7 @@ impl Engine {
             spawner: parts.spawner,
             registry: parts.registry,
             index: RwLock::default(),
+            journal,
             execs: Execs::default(),
             events: Events::default(),
             pool: Pool::new(prepared),
@@ -104,6 +107,10 @@ impl Engine {
         self.index.read().unwrap_or_else(PoisonError::into_inner).find(text)
     }
 
+    pub(crate) fn index(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {
         self.index.read().unwrap_or_else(PoisonError::into_inner).all()
     }
@@ -111,29 +118,6 @@ impl Engine {
     /// Directory of a container's files.
     pub(crate) fn container_dir(&self, container: &Container) -> PathBuf {
         self.config().data_root.join("containers").join(container.id.as_str())
-    }
-
-    /// The file of what is so now.
-    pub(crate) fn run_file(&self, id: &str) -> PathBuf {
-        self.config().exec_root.join("containers").join(format!("{id}.json"))
-    }
-
-    /// Notes where a container stands: a file that survives this process, and the store with its next commit.
-    pub(crate) fn note(&self, container: &Container) -> Result<(), Error> {
-        let record = container.record();
-        self.write_run_file(&record)?;
-        self.store.update(Durability::Eventual, |update| {
-            Ok::<_, Error>(update.put(&CONTAINERS, record.id.as_str(), &record)?)
-        })
-    }
-
-    pub(crate) fn write_run_file(&self, record: &ContainerRecord) -> Result<(), Error> {
-        let path = self.run_file(record.id.as_str());
-        let new = path.with_extension("new");
-        let bytes = serde_json::to_vec(record).map_err(|e| Error::Internal(e.to_string()))?;
-        std::fs::write(&new, bytes)
-            .and_then(|()| std::fs::rename(&new, &path))
-            .map_err(Error::io(path.display().to_string()))
     }
 
     /// The compiled filter of a container, or none if it is unconfined.

@@ -78,7 +78,7 @@ impl Engine {
         }
         container.set_live(None);
         if !auto_remove {
-            let _ = self.note(container);
+            let _ = self.note(&container.record());
         }
         passage("exit.record");
         self.execs.forget(&container.id);

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::container::Container;
 use proa_types::ContainerId;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -15,19 +16,36 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub(crate) fn insert(&mut self, name: &str, container: Arc<Container>) {
-        self.by_name.insert(name.to_owned(), container.id.clone());
+    /// Holds a name for a container that is being made, or for one that exists.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] names the holder.
+    pub(crate) fn reserve(&mut self, name: &str, id: &ContainerId) -> Result<(), Error> {
+        match self.by_name.entry(name.to_owned()) {
+            Entry::Occupied(taken) => Err(Error::Conflict(format!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{}\". You have to remove (or rename) that container to be able to reuse that name.",
+                taken.get()
+            ))),
+            Entry::Vacant(free) => {
+                free.insert(id.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// Frees a name.
+    pub(crate) fn free(&mut self, name: &str) {
+        self.by_name.remove(name);
+    }
+
+    /// Shows a container whose name is held.
+    pub(crate) fn insert(&mut self, container: Arc<Container>) {
         self.by_id.insert(container.id.as_str().to_owned(), container);
     }
 
-    pub(crate) fn remove(&mut self, id: &ContainerId) {
+    pub(crate) fn remove(&mut self, id: &ContainerId, name: &str) {
         self.by_id.remove(id.as_str());
-        self.by_name.retain(|_, held| held != id);
-    }
-
-    pub(crate) fn rename(&mut self, id: &ContainerId, from: &str, to: &str) {
-        self.by_name.remove(from);
-        self.by_name.insert(to.to_owned(), id.clone());
+        self.by_name.remove(name);
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {

@@ -74,7 +74,7 @@ impl Engine {
         let now = Timestamp::now();
         let exit = Exit { code, finished_at: now, error: error.to_string(), ..Exit::default() };
         let _ = container.apply(Transition::Fail(exit));
-        let _ = self.note(container);
+        let _ = self.note(&container.record());
         container.take_early();
         container.progress.send_modify(|progress| {
             progress.ends += 1;
@@ -209,7 +209,7 @@ impl Engine {
         container.apply(Transition::Start(run))?;
         container.set_live(Some(Arc::new(Live { shim: ready.shim, sandbox: ready.id })));
         container.progress.send_modify(|progress| progress.running = true);
-        self.note(container)?;
+        self.note(&container.record())?;
         passage("start.record");
         Ok(started.events)
     }

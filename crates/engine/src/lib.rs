@@ -18,6 +18,7 @@ mod identity;
 mod images;
 mod index;
 mod info;
+mod journal;
 mod launch;
 mod lifecycle;
 mod list;

@@ -2,13 +2,13 @@
 
 use crate::container::Container;
 use crate::engine::{blocking, passage};
-use crate::record::{CONTAINERS, NAMES};
+use crate::record::{CONTAINERS, ContainerRecord};
 use crate::state::{State, Transition};
 use crate::{Engine, Error, WaitCondition};
 use proa_state::Durability;
 use proa_types::{ContainerName, Signal};
 use proa_volume::Volumes;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Seconds a container gets to stop where nothing else is said.
@@ -41,7 +41,7 @@ impl Engine {
             container.change(|record| record.stopped_by_user = true);
             if restarting {
                 container.apply(Transition::GiveUp)?;
-                return self.note(&container);
+                return self.note(&container.record());
             }
             return Err(Error::NotModified(format!("container {} is already stopped", container.id)));
         }
@@ -62,7 +62,7 @@ impl Engine {
         let signal = signal.or(own).unwrap_or(Signal::TERM);
         let seconds = timeout.or(seconds).unwrap_or(STOP);
         container.change(|record| record.stopped_by_user = true);
-        self.note(container)?;
+        self.note(&container.record())?;
         passage("stop.signal");
         let ended = self.wait(container.id.as_str(), WaitCondition::NotRunning)?;
         self.thaw(container).await?;
@@ -118,7 +118,7 @@ impl Engine {
         if signal == Signal::KILL || signal == stops {
             // A user who kills does not want it back.
             found.change(|record| record.stopped_by_user = true);
-            self.note(&found)?;
+            self.note(&found.record())?;
         }
         if signal == Signal::KILL {
             let ended = self.wait(found.id.as_str(), WaitCondition::NotRunning)?;
@@ -170,7 +170,7 @@ impl Engine {
         let live = container.running()?;
         blocking(move || Ok(live.shim.pause()?)).await?;
         container.apply(Transition::Pause)?;
-        self.note(&container)?;
+        self.note(&container.record())?;
         self.tell(&container, "pause", &[]);
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Engine {
         let live = container.running()?;
         blocking(move || Ok(live.shim.resume()?)).await?;
         container.apply(Transition::Resume)?;
-        self.note(&container)?;
+        self.note(&container.record())?;
         self.tell(&container, "unpause", &[]);
         Ok(())
     }
@@ -206,27 +206,25 @@ impl Engine {
             return Err(Error::Invalid("Renaming a container with the same name as its current name".into()));
         }
         record.name = name.clone();
-        self.store.update(Durability::Immediate, |update| {
-            if let Some(holder) = update.get(&NAMES, name.as_str())? {
-                return Err(Error::Conflict(format!(
-                    "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
-                )));
-            }
-            update.remove(&NAMES, old.as_str())?;
-            update.insert(&NAMES, name.as_str(), &record.id)?;
-            Ok::<_, Error>(update.put(&CONTAINERS, record.id.as_str(), &record)?)
-        })?;
+        self.index().reserve(name.as_str(), &record.id)?;
+        let renamed = self.rename_in_store(&record);
+        let stays = if renamed.is_ok() { &old } else { &name };
+        self.index().free(stays.as_str());
+        renamed?;
         container.change(|record| record.name = name.clone());
-        self.index.write().unwrap_or_else(PoisonError::into_inner).rename(
-            &container.id,
-            old.as_str(),
-            name.as_str(),
-        );
-        if container.state().run().is_some() {
-            self.write_run_file(&container.record())?;
-        }
+        self.note(&container.record())?;
         self.tell(&container, "rename", &[("oldName", format!("/{old}"))]);
         Ok(())
+    }
+
+    /// A name that was answered for is on disk.
+    fn rename_in_store(&self, record: &ContainerRecord) -> Result<(), Error> {
+        if record.ephemeral {
+            return Ok(());
+        }
+        self.store.update(Durability::Immediate, |update| {
+            Ok::<_, Error>(update.put(&CONTAINERS, record.id.as_str(), record)?)
+        })
     }
 
     /// Removes a container.
@@ -283,23 +281,21 @@ impl Engine {
     pub(crate) async fn forget(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
         container.apply(Transition::Remove)?;
         let record = container.record();
-        // One that removes itself was never promised to survive a power cut.
-        let durability =
-            if record.spec.host.auto_remove { Durability::Eventual } else { Durability::Immediate };
-        let (engine, id, name) = (Arc::clone(self), record.id.clone(), record.name.clone());
-        blocking(move || {
-            engine.store.update(durability, |update| {
-                update.remove(&CONTAINERS, id.as_str())?;
-                update.remove(&NAMES, name.as_str())?;
-                Volumes::release_in(update, &id)?;
-                Ok::<_, Error>(())
-            })?;
-            let _ = std::fs::remove_file(engine.run_file(id.as_str()));
-            Ok(())
-        })
-        .await?;
+        self.note_gone(&record.id)?;
+        if !record.ephemeral || record.mounts.iter().any(|mount| mount.kind == "volume") {
+            let durability = if record.ephemeral { Durability::Eventual } else { Durability::Immediate };
+            let (engine, id) = (Arc::clone(self), record.id.clone());
+            blocking(move || {
+                engine.store.update(durability, |update| {
+                    update.remove(&CONTAINERS, id.as_str())?;
+                    Volumes::release_in(update, &id)?;
+                    Ok::<_, Error>(())
+                })
+            })
+            .await?;
+        }
         passage("remove.record");
-        self.index.write().unwrap_or_else(PoisonError::into_inner).remove(&container.id);
+        self.index().remove(&record.id, record.name.as_str());
         container.progress.send_modify(|progress| progress.removed = true);
         self.tell(container, "destroy", &[]);
         Ok(())

@@ -11,8 +11,6 @@ use std::path::PathBuf;
 
 /// Containers by id.
 pub(crate) const CONTAINERS: Table<ContainerRecord> = Table::new("containers");
-/// Containers' ids by name: unique.
-pub(crate) const NAMES: Table<ContainerId> = Table::new("container-names");
 /// Facts about the engine itself.
 pub(crate) const ENGINE: Table<String> = Table::new("engine");
 
@@ -35,6 +33,10 @@ pub struct ContainerRecord {
     pub mounts: Vec<MountPoint>,
     /// Where it stands.
     pub state: State,
+    /// Whether it was made to remove itself (`--rm`): it is in the journal and never in the store, and a power cut
+    /// takes it.
+    #[serde(default)]
+    pub ephemeral: bool,
     /// How often its policy has started it again.
     pub restart_count: u32,
     /// Whether a user stopped it: `unless-stopped` then leaves it down.

@@ -1,11 +1,11 @@
-//! After a restart: the store, the run files, the monitors and the kernel are made to agree.
+//! After a restart: the store, the journal, the monitors and the kernel are made to agree.
 //!
-//! The store says which containers there are; the run file of each, where it stood; its monitor, what became of it.
+//! The store says which containers there are; the journal, where each stood; its monitor, what became of it.
 //! What none of them accounts for is removed.
 
 use crate::container::{Container, Live};
 use crate::engine::{blocking, passage};
-use crate::record::{CONTAINERS, ContainerRecord, ENGINE, NAMES};
+use crate::record::{CONTAINERS, ContainerRecord, ENGINE};
 use crate::state::{Exit, State};
 use crate::{Engine, Error};
 use proa_network::EndpointRecord;
@@ -13,7 +13,7 @@ use proa_shim::{Facts, Shim};
 use proa_state::Durability;
 use proa_types::{ContainerId, SandboxId, Timestamp};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// What was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +51,7 @@ impl Engine {
             });
             self.again(&container, count.min(1));
         }
+        self.keep_up();
         self.open_pool();
         Ok(Restored { containers: self.all().len(), running: running.len() })
     }
@@ -69,8 +70,12 @@ impl Engine {
             let live = settle(&mut record, shim, was_up.is_some());
             let ended_meanwhile = was_up.is_some() && live.is_none();
             let container = Container::new(record);
-            let name = container.with(|record| record.name.to_string());
-            self.index.write().unwrap_or_else(PoisonError::into_inner).insert(&name, Arc::clone(&container));
+            let reserved =
+                self.index().reserve(&container.with(|record| record.name.to_string()), &container.id);
+            if let Err(error) = reserved {
+                tracing::warn!(container = container.id.short(), %error, "found by its id alone");
+            }
+            self.index().insert(Arc::clone(&container));
             match live {
                 Some(live) => {
                     container.set_live(Some(Arc::new(live)));
@@ -83,36 +88,36 @@ impl Engine {
                     sort(&container, ended_meanwhile, rebooted, &mut again, &mut gone);
                 }
             }
-            self.note(&container)?;
         }
+        self.journal.rewrite(|| self.journalled())?;
         self.reconcile_kernel(&running)?;
-        self.store
-            .update(Durability::Immediate, |update| Ok::<_, Error>(update.put(&ENGINE, "boot", &boot)?))?;
+        let records = self.journalled();
+        self.store.update(Durability::Immediate, |update| {
+            for record in records.iter().filter(|record| !record.ephemeral) {
+                update.put(&CONTAINERS, record.id.as_str(), record)?;
+            }
+            Ok::<_, Error>(update.put(&ENGINE, "boot", &boot)?)
+        })?;
         Ok((running, again, gone))
     }
 
-    /// Records of the store, with the run files over them.
+    /// Records of the store, with the journal over them.
     fn records(&self) -> Result<BTreeMap<String, ContainerRecord>, Error> {
         let stored = self.store.view(|view| Ok::<_, Error>(view.scan(&CONTAINERS, "")?))?;
         let mut records: BTreeMap<String, ContainerRecord> = stored.into_iter().collect();
-        let dir = self.config().exec_root.join("containers");
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let read = std::fs::read(&path)
-                .ok()
-                .and_then(|bytes| serde_json::from_slice::<ContainerRecord>(&bytes).ok());
-            match read {
-                Some(record) => drop(records.insert(record.id.as_str().to_owned(), record)),
-                None => drop(std::fs::remove_file(&path)),
+        let mut gone = Vec::new();
+        for (id, noted) in self.journal.replay()? {
+            match noted {
+                Some(record) => drop(records.insert(id, record)),
+                None => gone.extend(records.remove(&id).map(|_| id)),
             }
         }
-        // A name may be free in the store although a run file has it.
-        self.store.update(Durability::Eventual, |update| {
-            for record in records.values() {
-                update.put(&NAMES, record.name.as_str(), &record.id)?;
-            }
-            Ok::<_, Error>(())
-        })?;
+        if !gone.is_empty() {
+            self.store.update(Durability::Eventual, |update| {
+                gone.iter().try_for_each(|id| update.remove(&CONTAINERS, id).map(drop))?;
+                Ok::<_, Error>(())
+            })?;
+        }
         Ok(records)
     }
 

@@ -69,7 +69,7 @@ impl Engine {
                     let _ = engine.stop_locked(&container, Some(seconds), None).await;
                     // The engine stopped it, not a user: its policy holds at the next start.
                     container.change(|record| record.stopped_by_user = stopped);
-                    let _ = engine.note(&container);
+                    let _ = engine.note(&container.record());
                 })
             });
             for stop in stops.collect::<Vec<_>>() {
@@ -95,14 +95,7 @@ impl Engine {
             if engine.spawner.known().is_empty() {
                 engine.remove_cgroup();
             }
-            let eventual = engine.all().into_iter().map(|container| container.record());
-            let records: Vec<ContainerRecord> = eventual.collect();
-            engine.store.update(Durability::Immediate, |update| {
-                for record in &records {
-                    update.put(&crate::record::CONTAINERS, record.id.as_str(), record)?;
-                }
-                Ok::<_, Error>(())
-            })
+            engine.catch_up()
         })
         .await;
     }
@@ -245,6 +238,7 @@ pub(crate) fn plain_record() -> ContainerRecord {
         command: vec!["true".into()],
         mounts: Vec::new(),
         state: State::Created,
+        ephemeral: false,
         restart_count: 0,
         stopped_by_user: false,
         endpoint: None,
