@@ -74,8 +74,10 @@ user:x:1000:' > "$1/etc/group"
         }
         install(&[("mmdebstrap", "mmdebstrap")]);
         let new = self.cache.join("nginx.new.tar");
-        let mut make = Command::new("mmdebstrap");
-        make.args(["--quiet", "--variant=essential", "--include=nginx-light,ca-certificates", "bookworm"])
+        let _ = std::fs::remove_file(&new);
+        let mut make = Command::new("timeout");
+        make.args(["--kill-after=10", "900", "mmdebstrap", "--variant=essential"])
+            .args(["--aptopt=Acquire::Retries \"5\"", "--include=nginx-light,ca-certificates", "bookworm"])
             .arg(&new);
         let made = run("building a Debian root filesystem with nginx (a minute or two)", &mut make);
         if let Err(error) = made.and_then(|()| rename(&new, &tar)) {

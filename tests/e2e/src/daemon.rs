@@ -20,8 +20,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the daemon under test in a directory named after `name`.
     pub fn start(name: &str, extra: &[&str]) -> Self {
-        let reference = std::env::var("PROA_AGAINST").is_ok_and(|peer| peer == "dockerd");
-        Self::start_as(name, extra, reference)
+        Self::start_as(name, extra, crate::against_reference())
     }
 
     /// Starts Proa, whatever the suite runs against.

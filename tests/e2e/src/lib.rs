@@ -24,6 +24,11 @@ pub fn proa() -> PathBuf {
     })
 }
 
+/// Whether the suite runs against the reference, Debian's dockerd, to prove its tests.
+pub fn against_reference() -> bool {
+    std::env::var("PROA_AGAINST").is_ok_and(|peer| peer == "dockerd")
+}
+
 /// A cached base image or file, if it could be made.
 pub fn fixture(name: &str) -> Option<PathBuf> {
     let dir = std::env::var_os("PROA_FIXTURES").map(PathBuf::from)?;

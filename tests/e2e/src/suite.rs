@@ -27,6 +27,15 @@ impl Suite {
         }
     }
 
+    /// An obligation that needs something of this machine or of the daemon: where `lack` says that it is not there,
+    /// the obligation is skipped for that reason, which counts as ignored and never as passed.
+    pub fn needing(&mut self, lack: Option<&str>, name: &str, test: fn(&Ctx)) {
+        match lack {
+            Some(reason) => self.skipped(name, reason),
+            None => self.each(name, test),
+        }
+    }
+
     /// An obligation on the shared daemon, through our own client.
     pub fn ours(&mut self, name: &str, test: fn(&Ctx)) {
         for client in self.clients.clone().iter().filter(|client| client.is_ours()) {
@@ -51,7 +60,9 @@ impl Suite {
     /// An obligation this machine cannot show; the reason is printed.
     pub fn skipped(&mut self, name: &str, reason: &str) {
         println!("skipped: {name}: {reason}");
-        self.trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+        // Fails if someone runs it all the same (`--ignored`).
+        let reason = reason.to_owned();
+        self.trials.push(Trial::test(name, move || Err(Failed::from(reason))).with_ignored_flag(true));
     }
 
     /// Runs everything, ends the daemon, looks for leaks, prints the summary and exits.

@@ -3,6 +3,7 @@
 use proa_e2e::{Ctx, Suite, command::until};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,10 +34,9 @@ pub(crate) fn add(s: &mut Suite) {
         let listed = c.ok(&["ps", "--filter", &format!("name={name}"), "--format", "{{.Ports}}"]);
         assert!(listed.contains(&format!("0.0.0.0:{port}->80/tcp")), "{listed}");
     });
-    s.each("-p must publish on the loopback of IPv6", |c| {
-        if c.reference || std::net::TcpListener::bind("[::1]:0").is_err() {
-            return;
-        }
+    let no_ipv6 = std::net::TcpListener::bind("[::1]:0").is_err().then_some("this host has no IPv6");
+    let lack = reference("does not publish there by default").or(no_ipv6);
+    s.needing(lack, "-p must publish on the loopback of IPv6", |c| {
         let name = c.name("c");
         let port = free_port();
         c.start(&name, &["-p", &format!("{port}:80")], SERVER);
@@ -66,7 +66,9 @@ pub(crate) fn add(s: &mut Suite) {
         let port = port.lines().next().and_then(|l| l.rsplit(':').next()).expect("a port").to_owned();
         assert_eq!(fetch(&format!("127.0.0.1:{port}")), "hello");
     });
-    s.each("-p must publish udp", udp);
+    let debian = proa_e2e::fixture(DEBIAN).is_none().then_some("no Debian root filesystem could be built");
+    s.needing(debian, "-p must publish udp", udp);
+    s.needing(debian, "nginx of Debian must serve its page to the host and to others", nginx);
     s.each("a port of a removed container must be free again", |c| {
         let port = free_port();
         let option = format!("{port}:80");
@@ -100,42 +102,71 @@ pub(crate) fn add(s: &mut Suite) {
         until("an answer from another host", || c.run_sh(&[], &ask).out().ends_with("hello").then_some(()));
         drop(server);
     });
-    s.each("nginx of Debian must serve its page", nginx);
+}
+
+/// The fixture with Debian's nginx and perl.
+const DEBIAN: &str = "nginx.tar";
+
+/// Why an obligation does not hold for the reference, if the suite runs against it.
+fn reference(why: &'static str) -> Option<&'static str> {
+    proa_e2e::against_reference().then_some(why)
+}
+
+/// Makes the image of this test from the Debian root filesystem.
+fn debian(c: &Ctx, changes: &[&str]) -> String {
+    let tar = proa_e2e::fixture(DEBIAN).expect("the fixture");
+    let image = c.name("image");
+    let changes: Vec<&str> = changes.iter().flat_map(|&change| ["--change", change]).collect();
+    c.ok(&[&["import"][..], &changes, &[&tar.to_string_lossy(), &image]].concat());
+    image
 }
 
 fn nginx(c: &Ctx) {
-    let Some(tar) = proa_e2e::fixture("nginx.tar") else {
-        return println!("skipped: no Debian root filesystem could be built");
-    };
-    let image = c.name("image");
-    let change = r#"CMD ["nginx", "-g", "daemon off;"]"#;
-    c.ok(&["import", "--change", change, "--change", "EXPOSE 80", &tar.to_string_lossy(), &image]);
+    let image = debian(c, &[r#"CMD ["nginx", "-g", "daemon off;"]"#, "EXPOSE 80"]);
     let name = c.name("c");
-    let port = free_port();
-    c.ok(&["run", "-d", "--name", &name, "-p", &format!("{port}:80"), &image]);
-    until("the page of nginx", || {
-        fetch_once(&format!("127.0.0.1:{port}")).filter(|page| page.contains("nginx"))
+    c.ok(&["run", "-d", "--name", &name, "-p", "80", &image]);
+    let shown = c.ok(&["port", &name, "80"]);
+    let port = shown.lines().next().and_then(|line| line.rsplit(':').next()).expect("a port").to_owned();
+    let is_page = |page: String| page.contains("Welcome to nginx").then_some(());
+    let url = format!("http://127.0.0.1:{port}");
+    until("the page of nginx for curl on the host", || {
+        let mut curl = Command::new("curl");
+        is_page(proa_e2e::command::run(curl.args(["-s", "--max-time", "3", &url]), b"").out())
     });
+    let host = OtherHost::new(&c.name("x"));
+    let url = format!("http://{}:{port}", host.gateway);
+    until("the page of nginx for another host", || is_page(host.fetch(&url)));
+    c.ok(&["stop", "-t", "20", &name]);
+    assert_eq!(c.inspect(&name, "{{.State.ExitCode}}"), "0", "nginx ends well at its stop signal");
 }
 
 /// busybox has no server for datagrams; perl, in every Debian root filesystem, is one in a line.
 fn udp(c: &Ctx) {
-    let Some(tar) = proa_e2e::fixture("nginx.tar") else {
-        return println!("skipped: no Debian root filesystem could be built");
-    };
-    let (image, name, port) = (c.name("image"), c.name("c"), free_port());
-    c.ok(&["import", &tar.to_string_lossy(), &image]);
+    let (image, name, port) = (debian(c, &[]), c.name("c"), free_udp_port());
     let script = "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 5000, Proto => 'udp') or die; \
         while (1) { my $from = $s->recv(my $data, 1500); $s->send($data, 0, $from) if defined $from }";
     c.ok(&["run", "-d", "--name", &name, "-p", &format!("{port}:5000/udp"), &image, "perl", "-e", script]);
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    echo(&format!("127.0.0.1:{port}"));
+    echo(&format!("{}:{port}", host_address()));
+    let host = OtherHost::new(&c.name("x"));
+    host.inside(|| echo(&format!("{}:{port}", host.gateway)));
+}
+
+/// Sends datagrams until one comes back.
+fn echo(address: &str) {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    until("an echo", || {
-        socket.send_to(b"ping", format!("127.0.0.1:{port}")).ok()?;
+    until(&format!("an echo of {address}"), || {
+        socket.send_to(b"ping", address).ok()?;
         let mut buffer = [0; 16];
         let n = socket.recv(&mut buffer).ok()?;
         (buffer.get(..n) == Some(&b"ping"[..])).then_some(())
     });
+}
+
+fn free_udp_port() -> u16 {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
+    socket.local_addr().expect("its number").port()
 }
 
 fn free_port() -> u16 {
@@ -197,6 +228,20 @@ impl OtherHost {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, "curl", "-s", "--max-time", "3", url]);
         proa_e2e::command::run(&mut command, b"").out()
+    }
+
+    /// Does something in this host's network namespace, on a thread of its own.
+    fn inside(&self, act: impl FnOnce() + Send) {
+        let namespace = std::fs::File::open(format!("/run/netns/{}", self.name)).expect("the namespace");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(namespace.as_fd(), kind).expect("to enter the namespace");
+                act();
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
     }
 
     /// A server at port 8000 of this host.
