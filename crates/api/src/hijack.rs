@@ -48,6 +48,10 @@ where
     let (mut from_process, mut to_process) = process.stream.into_split();
     let output = async move {
         let _ = tokio::io::copy(&mut from_process, &mut to_client).await;
+        // Who sees the end may ask at once how it ended.
+        if let Some(ended) = process.ended {
+            ended.recorded().await;
+        }
         let _ = to_client.shutdown().await;
     };
     let typed = async move {

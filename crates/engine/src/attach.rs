@@ -1,5 +1,6 @@
 //! Streams of clients: connected to the monitor directly, so that this process only passes bytes on.
 
+use crate::ended::Ended;
 use crate::engine::blocking;
 use crate::state::State;
 use crate::{Engine, Error};
@@ -28,6 +29,8 @@ pub struct AttachStream {
     pub stream: UnixStream,
     /// Whether it is raw.
     pub tty: bool,
+    /// What to wait for between the end of its output and telling the client of it.
+    pub ended: Option<Ended>,
 }
 
 /// Two ends: ours for tokio, and the monitor's.
@@ -58,20 +61,25 @@ impl Engine {
     ) -> Result<AttachStream, Error> {
         let container = self.find(container)?;
         let tty = container.with(|record| record.spec.tty);
-        let (stream, socket) = pair()?;
-        let request = options.request(None);
         if matches!(container.state(), State::Paused(_)) {
             return Err(Error::Conflict(format!(
                 "container {} is paused, unpause the container before attach",
                 container.id
             )));
         }
-        match container.live() {
-            Some(live) => blocking(move || Ok(live.shim.attach(request, socket.as_fd())?)).await?,
-            None => container.attach_early(request, socket),
+        let (stream, socket) = pair()?;
+        let ended = Some(Ended::of_run(&container));
+        if let Err((live, request, socket)) = container.attach_early(options.request(None), socket) {
+            let held = Arc::clone(&container);
+            blocking(move || match live.shim.attach(request, socket.as_fd()) {
+                // One that ended a moment ago has nothing more to say.
+                Err(error) if held.state().run().is_some() => Err(error.into()),
+                _ => Ok(()),
+            })
+            .await?;
         }
         self.tell(&container, "attach", &[]);
-        Ok(AttachStream { stream, tty })
+        Ok(AttachStream { stream, tty, ended })
     }
 
     /// Changes the size of a container's terminal.

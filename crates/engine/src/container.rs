@@ -106,8 +106,21 @@ impl Container {
         live.ok_or_else(|| Error::Conflict(format!("Container {} is not running", self.id)))
     }
 
-    pub(crate) fn attach_early(&self, request: AttachRequest, socket: OwnedFd) {
-        lock(&self.early).push((request, socket));
+    /// Keeps a stream for the next start; gives it back with the monitor if the container runs.
+    pub(crate) fn attach_early(
+        &self,
+        request: AttachRequest,
+        socket: OwnedFd,
+    ) -> Result<(), (Arc<Live>, AttachRequest, OwnedFd)> {
+        let mut early = lock(&self.early);
+        // Looked at under the lock: a start takes what is here, runs, and looks here once more.
+        match self.live() {
+            Some(live) => Err((live, request, socket)),
+            None => {
+                early.push((request, socket));
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn take_early(&self) -> Vec<(AttachRequest, OwnedFd)> {

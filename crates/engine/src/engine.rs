@@ -3,7 +3,7 @@
 use crate::config::EngineConfig;
 use crate::container::Container;
 use crate::events::Events;
-use crate::exec::Execs;
+use crate::execs::Execs;
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::pool::Pool;

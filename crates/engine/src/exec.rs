@@ -9,10 +9,9 @@ use crate::state::State;
 use crate::{Engine, Error};
 use proa_shim::ExecRequest;
 use proa_types::{ContainerId, ErrorKind, ExecId, Kinded};
-use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// What is to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,41 +53,6 @@ pub struct ExecView {
     pub exit_code: Option<i32>,
 }
 
-/// All execs of running containers.
-#[derive(Default)]
-pub(crate) struct Execs(Mutex<HashMap<ExecId, ExecView>>);
-
-impl Execs {
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<ExecId, ExecView>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn change(&self, id: &ExecId, change: impl FnOnce(&mut ExecView)) {
-        self.with(|all| all.get_mut(id).map(change));
-    }
-
-    /// The execs of a container.
-    pub(crate) fn of(&self, container: &ContainerId) -> Vec<ExecId> {
-        self.with(|all| {
-            all.values().filter(|e| e.container == *container && e.running).map(|e| e.id.clone()).collect()
-        })
-    }
-
-    /// The container has ended: its execs with it. They can be inspected a little longer.
-    pub(crate) fn forget(&self, container: &ContainerId) {
-        self.with(|all| {
-            for exec in all.values_mut().filter(|exec| exec.container == *container && exec.running) {
-                (exec.running, exec.pid) = (false, 0);
-                exec.exit_code = exec.exit_code.or(Some(137));
-            }
-            // A bound on what a long life of many execs leaves.
-            if all.len() > 4096 {
-                all.retain(|_, exec| exec.running);
-            }
-        });
-    }
-}
-
 impl Engine {
     /// Says what is to run in a container.
     ///
@@ -100,17 +64,8 @@ impl Engine {
         if spec.cmd.is_empty() {
             return Err(Error::Invalid("No exec command specified".into()));
         }
-        let id = ExecId::random();
-        let view = ExecView {
-            id: id.clone(),
-            container: container.id.clone(),
-            spec,
-            running: false,
-            pid: 0,
-            exit_code: None,
-        };
-        let command = view.spec.cmd.join(" ");
-        self.execs.with(|all| all.insert(id.clone(), view));
+        let command = spec.cmd.join(" ");
+        let id = self.execs.insert(container.id.clone(), spec);
         self.tell(&container, &format!("exec_create: {command}"), &[("execID", id.to_string())]);
         Ok(id)
     }
@@ -120,13 +75,7 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSuchExec`].
     pub fn exec_inspect(&self, id: &str) -> Result<ExecView, Error> {
-        let missing = || Error::NoSuchExec(id.to_owned());
-        self.execs.with(|all| {
-            let found = all
-                .values()
-                .find(|exec| exec.id.as_str() == id || (id.len() >= 12 && exec.id.as_str().starts_with(id)));
-            found.cloned().ok_or_else(missing)
-        })
+        self.execs.find(id)
     }
 
     /// Runs an exec; its streams, unless it is detached.
@@ -143,15 +92,15 @@ impl Engine {
         let view = self.exec_inspect(id)?;
         let container = self.find(view.container.as_str())?;
         runs(&container)?;
-        if view.running || view.exit_code.is_some() {
-            return Err(Error::Conflict(format!("exec command {} has already run", view.id)));
-        }
         let mut spec = view.spec.clone();
         spec.console_size = console_size.unwrap_or(spec.console_size);
         let attach = if detach { AttachOptions::default() } else { spec.attach };
         let (stream, socket) = if detach { (None, None) } else { pair().map(|(a, b)| (Some(a), Some(b)))? };
-        self.execs.change(&view.id, |exec| exec.running = true);
+        let ended = self.execs.begin(&view.id)?;
         passage("exec.begin");
+        // Before it runs: its end must not be told first.
+        let command = format!("exec_start: {}", view.spec.cmd.join(" "));
+        self.tell(&container, &command, &[("execID", view.id.to_string())]);
         let (engine, held, exec_id) = (Arc::clone(self), Arc::clone(&container), view.id.clone());
         let tty = spec.tty;
         let started = blocking(move || {
@@ -169,17 +118,13 @@ impl Engine {
         match started.await {
             Ok(pid) => {
                 passage("exec.started");
-                self.execs.change(&view.id, |exec| exec.pid = if exec.running { pid } else { 0 });
-                self.tell(
-                    &container,
-                    &format!("exec_start: {}", view.spec.cmd.join(" ")),
-                    &[("execID", view.id.to_string())],
-                );
-                Ok(stream.map(|stream| AttachStream { stream, tty }))
+                self.execs.started(&view.id, pid);
+                Ok(stream.map(|stream| AttachStream { stream, tty, ended: Some(ended) }))
             }
             Err(error) => {
                 let code = if let Error::Start { exit_code: Some(code), .. } = &error { *code } else { 126 };
-                self.execs.change(&view.id, |exec| (exec.running, exec.exit_code) = (false, Some(code)));
+                self.execs.finish(&view.id, code);
+                self.execs.announce(&view.id);
                 Err(error)
             }
         }
@@ -241,8 +186,10 @@ impl Engine {
     }
 
     pub(crate) fn exec_ended(&self, container: &Container, id: &ExecId, code: i32) {
-        self.execs.change(id, |exec| (exec.running, exec.pid, exec.exit_code) = (false, 0, Some(code)));
+        self.execs.finish(id, code);
         self.tell(container, "exec_die", &[("execID", id.to_string()), ("exitCode", code.to_string())]);
+        // Their streams end now: what they ask next is answered from what was recorded.
+        self.execs.announce(id);
     }
 }
 

@@ -207,7 +207,12 @@ impl Engine {
             record.published = published.iter().map(Published::port).collect();
         });
         container.apply(Transition::Start(run))?;
-        container.set_live(Some(Arc::new(Live { shim: ready.shim, sandbox: ready.id })));
+        let live = Arc::new(Live { shim: ready.shim, sandbox: ready.id });
+        container.set_live(Some(Arc::clone(&live)));
+        for (request, socket) in container.take_early() {
+            // Came while the start was under way. A stream of a run that is over already just ends.
+            let _ = live.shim.attach(request, socket.as_fd());
+        }
         container.progress.send_modify(|progress| progress.running = true);
         self.note(&container.record())?;
         passage("start.record");

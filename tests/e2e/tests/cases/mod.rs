@@ -1,5 +1,6 @@
 //! The obligations by subject.
 
+mod answers;
 mod attach;
 mod errors;
 mod exec;
@@ -25,4 +26,5 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     images::add(suite);
     security::add(suite);
     errors::add(suite);
+    answers::add(suite);
 }
