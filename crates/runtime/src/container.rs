@@ -103,8 +103,8 @@ impl Container {
     /// # Errors
     /// [`Error::Program`], [`Error::State`] when it does not run or is paused, [`Error::Step`].
     pub fn exec(&self, process: &Process, options: ExecOptions) -> Result<Exec, Error> {
-        // The leader is stopped with all others, and would not answer.
-        if self.leader.is_some() && self.cgroup.is_frozen()? {
+        // The leader is stopped with all others and would not answer; on v2 the new process itself would be.
+        if self.cgroup.is_frozen()? {
             return Err(Error::State { needed: "running", reason: "it is paused: resume it first".into() });
         }
         let target = Target {
