@@ -180,7 +180,7 @@ fn anonymous(target: &Path) -> (MountPoint, VolumeSpec) {
         anonymous: true,
         ..MountPoint::default()
     };
-    (point, VolumeSpec { name: Some(name), driver: "local".into(), ..VolumeSpec::default() })
+    (point, VolumeSpec { name: Some(name), anonymous: true, driver: "local".into(), ..VolumeSpec::default() })
 }
 
 /// `--mount`.
@@ -229,6 +229,7 @@ fn long(mount: &MountSpec) -> Result<(MountPoint, Option<VolumeSpec>), Error> {
             let driver = if mount.driver.is_empty() { "local" } else { &mount.driver };
             let volume = VolumeSpec {
                 name: Some(mount.source.clone()),
+                anonymous: false,
                 driver: driver.into(),
                 options: mount.driver_options.clone(),
                 labels: mount.labels.clone(),

@@ -16,12 +16,14 @@ mod locks;
 mod name;
 mod options;
 mod references;
+mod removal;
 #[cfg(test)]
 mod tests;
 mod volume;
 
 pub use driver::{Driver, Options};
 pub use error::Error;
+pub use removal::Retired;
 pub use volume::{Volume, VolumeSpec};
 
 use local::Local;
@@ -64,7 +66,9 @@ impl Volumes {
             self.forget(name, Durability::Immediate)?;
         }
         let known: BTreeSet<&str> = records.iter().map(|(name, _)| name.as_str()).collect();
-        for name in self.local.recover()?.iter().filter(|name| !known.contains(name.as_str())) {
+        let there = self.local.recover()?;
+        self.forget_retired(&records, &there)?;
+        for name in there.iter().filter(|name| !known.contains(name.as_str())) {
             let record = VolumeRecord {
                 driver: self.local.name().to_owned(),
                 options: BTreeMap::new(),
@@ -94,6 +98,7 @@ impl Volumes {
         let driver = self.driver(&spec.driver)?;
         let lock = self.locks.of(&name);
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.finish_removal(&name)?;
         match self.record(&name) {
             Ok(record) if record.driver == driver.name() => {
                 return Ok(record.volume(name.clone(), driver.mountpoint(&name)));
@@ -103,7 +108,7 @@ impl Volumes {
             Err(error) => return Err(error),
         }
         driver.check(&spec.options)?;
-        let anonymous = spec.name.as_deref().is_none_or(str::is_empty);
+        let anonymous = spec.anonymous || spec.name.as_deref().is_none_or(str::is_empty);
         let record = VolumeRecord {
             driver: driver.name().to_owned(),
             options: spec.options.clone(),

@@ -101,8 +101,23 @@ impl Local {
         }
     }
 
+    /// Takes a volume's data out of reach; its name until it is deleted, if there is any.
+    pub(crate) fn retire(&self, name: &str, options: &Options) -> Result<Option<String>, Error> {
+        self.unmount(name, options)?;
+        if self.is_mounted(name)? {
+            let path = self.mountpoint(name);
+            return Err(Error::io(name, "remove (something is mounted there)", path, Errno::BUSY));
+        }
+        let trash = format!("{TRASH}{}", proa_types::id::random_hex());
+        match rustix::fs::rename(self.place(name), self.root.join(&trash)) {
+            Ok(()) => Ok(Some(trash)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(source) => Err(Error::io(name, "remove", self.place(name), source)),
+        }
+    }
+
     /// Deletes a directory in the root, whose name is our own.
-    fn delete(&self, name: &str, trash: &str) -> Result<(), Error> {
+    pub(crate) fn delete(&self, name: &str, trash: &str) -> Result<(), Error> {
         let path = self.root.join(trash);
         let failed = |source: std::io::Error| Error::io(name, "remove", &path, source);
         let root = open_dir(&self.root).map_err(|errno| failed(errno.into()))?;
@@ -158,17 +173,7 @@ impl Driver for Local {
     }
 
     fn remove(&self, name: &str, options: &Options) -> Result<(), Error> {
-        self.unmount(name, options)?;
-        if self.is_mounted(name)? {
-            let path = self.mountpoint(name);
-            return Err(Error::io(name, "remove (something is mounted there)", path, Errno::BUSY));
-        }
-        let trash = format!("{TRASH}{}", proa_types::id::random_hex());
-        match rustix::fs::rename(self.place(name), self.root.join(&trash)) {
-            Ok(()) => {}
-            Err(Errno::NOENT) => return Ok(()),
-            Err(source) => return Err(Error::io(name, "remove", self.place(name), source)),
-        }
+        let Some(trash) = self.retire(name, options)? else { return Ok(()) };
         self.delete(name, &trash).inspect_err(|_| {
             // What is left of it keeps its name, so that the user sees that it is there.
             let _ = rustix::fs::rename(self.root.join(&trash), self.place(name));

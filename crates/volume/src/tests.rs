@@ -244,6 +244,58 @@ fn what_a_crash_left_is_completed_or_cleared_away() {
 }
 
 #[test]
+fn a_volume_goes_in_the_update_of_its_container() {
+    let root = Root::new("with");
+    let volumes = root.open();
+    let (a, b) = (ContainerId::random(), ContainerId::random());
+    let name = |digit: &str| digit.repeat(64);
+    let (own, shared) = (name("a"), name("b"));
+    for name in [&own, &shared] {
+        volumes.create(&VolumeSpec { anonymous: true, ..named(name) }).unwrap();
+        volumes.acquire(name, &a).unwrap();
+    }
+    volumes.acquire(&shared, &b).unwrap();
+    let removed = volumes.store.update(Durability::Immediate, |update| {
+        Volumes::release_in(update, &a)?;
+        Volumes::remove_in(update, [own.as_str(), shared.as_str(), "nope"])
+    });
+    assert_eq!(removed.unwrap(), std::slice::from_ref(&own), "one is used by another container");
+    assert!(matches!(volumes.inspect(&own), Err(Error::NotFound(_))));
+    assert_eq!(volumes.list().unwrap().len(), 1);
+    let retired = volumes.retire(&own).unwrap().unwrap();
+    assert!(!root.0.join("volumes").join(&own).exists());
+    assert!(volumes.retire(&own).unwrap().is_none());
+    volumes.delete(retired).unwrap();
+    assert_eq!(root.entries(), std::slice::from_ref(&shared));
+    // A new one of the name, while the former one's data is still there.
+    volumes.store.update(Durability::Immediate, |u| Volumes::release_in(u, &b)).unwrap();
+    fs::write(root.0.join("volumes").join(&shared).join("_data/f"), b"x").unwrap();
+    volumes.store.update(Durability::Immediate, |u| Volumes::remove_in(u, [shared.as_str()])).unwrap();
+    let again = volumes.create(&named(&shared)).unwrap();
+    assert!(!again.mountpoint.join("f").exists());
+    assert!(volumes.retire(&shared).unwrap().is_none());
+    assert!(again.mountpoint.exists());
+}
+
+#[test]
+fn removal_with_a_container_that_a_crash_interrupted_is_completed() {
+    let root = Root::new("with-crash");
+    let volumes = root.open();
+    let (marked, retired, kept) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+    for name in [&marked, &retired, &kept] {
+        volumes.create(&VolumeSpec { anonymous: true, ..named(name) }).unwrap();
+    }
+    volumes.store.update(Durability::Immediate, |u| Volumes::remove_in(u, [marked.as_str()])).unwrap();
+    // The table's change was in memory only.
+    fs::rename(root.0.join("volumes").join(&retired), root.0.join("volumes/.trash-x")).unwrap();
+    drop(volumes);
+    let volumes = root.open();
+    assert_eq!(root.entries(), std::slice::from_ref(&kept));
+    let names: Vec<_> = volumes.list().unwrap().into_iter().map(|v| v.name).collect();
+    assert_eq!(names, [kept]);
+}
+
+#[test]
 fn what_is_mounted_in_a_volume_by_somebody_else_is_not_deleted() {
     if !is_root() {
         return;

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub struct VolumeSpec {
     /// Its name; none makes an anonymous volume with a name of 64 hexadecimal digits.
     pub name: Option<String>,
+    /// Whether the name is such a one too, chosen by the caller.
+    pub anonymous: bool,
     /// The driver; nothing is `local`.
     pub driver: String,
     /// The driver's options. `local` knows `type`, `o` and `device` (as mount(8)).

@@ -35,6 +35,7 @@ pub(crate) async fn create(call: Call) -> Handled {
     let asked: VolumeCreate = document(request.into_body()).await?;
     let spec = VolumeSpec {
         name: Some(asked.name).filter(|name| !name.is_empty()),
+        anonymous: false,
         driver: if asked.driver.is_empty() { "local".into() } else { asked.driver },
         options: asked.driver_opts,
         labels: asked.labels,
