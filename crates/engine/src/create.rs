@@ -51,6 +51,7 @@ impl Engine {
         let mut warnings = Vec::new();
         self.complete(&mut spec);
         self.check(&mut spec, &mut warnings)?;
+        self.name_host(&mut spec);
         let command = plan::command(&spec, &image.config.config)?;
         inherit(&mut spec, &image);
         let settled = self.settle_mounts(&spec, &image.config.config)?;
@@ -199,6 +200,19 @@ impl Engine {
             warnings.push("The health check is recorded, but not run by this version.".into());
         }
         check_resources(spec, warnings)
+    }
+
+    /// One that shares the host's or another's network is called as that is.
+    fn name_host(&self, spec: &mut ContainerSpec) {
+        if !spec.hostname.is_empty() {
+            return;
+        }
+        if let Some(other) = other_container(&spec.host.network_mode) {
+            // One that does not exist is refused by the start, as docker does.
+            spec.hostname = self.find(other).map(|other| other.with(plan::hostname)).unwrap_or_default();
+        } else if spec.host.network_mode == "host" || spec.host.uts_mode == "host" {
+            spec.hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        }
     }
 
     /// A name nobody has: two words, as docker gives.

@@ -6,6 +6,7 @@ use crate::events::Events;
 use crate::execs::Execs;
 use crate::index::Index;
 use crate::journal::Journal;
+use crate::leaving::Leaving;
 use crate::pool::Pool;
 use crate::{Error, failpoint};
 use proa_distribution::Registry;
@@ -17,6 +18,7 @@ use proa_state::Store;
 use proa_volume::Volumes;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 /// What the engine is composed of.
@@ -46,6 +48,7 @@ pub struct Engine {
     pub(crate) registry: Arc<Registry>,
     pub(crate) index: RwLock<Index>,
     pub(crate) journal: Journal,
+    pub(crate) leaving: Leaving,
     pub(crate) execs: Execs,
     pub(crate) events: Events,
     pub(crate) pool: Pool,
@@ -54,6 +57,8 @@ pub struct Engine {
     pub(crate) cgroup_v1: bool,
     pub(crate) bounding: u64,
     pub(crate) id: String,
+    /// Set when it ends: nothing is started again then.
+    pub(crate) closing: AtomicBool,
 }
 
 impl Engine {
@@ -78,6 +83,7 @@ impl Engine {
             registry: parts.registry,
             index: RwLock::default(),
             journal,
+            leaving: Leaving::default(),
             execs: Execs::default(),
             events: Events::default(),
             pool: Pool::new(prepared),
@@ -85,6 +91,7 @@ impl Engine {
             cgroup_v1: std::path::Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists(),
             bounding: crate::system::bounding(),
             id,
+            closing: AtomicBool::new(false),
         }))
     }
 

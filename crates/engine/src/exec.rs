@@ -141,7 +141,6 @@ impl Engine {
         let mut record = container.record();
         let pid = record.state.run().map_or(0, |run| run.pid);
         record.spec.host.privileged |= spec.privileged;
-        let image = self.images.resolve(record.image.as_str())?;
         let tables = Tables::new(vec![PathBuf::from(format!("/proc/{pid}/root"))]);
         let (user, groups) = if spec.user.is_empty() {
             (&record.spec.user, &record.spec.host.group_add)
@@ -153,7 +152,6 @@ impl Engine {
         let config = self.config();
         let devices = device_facts(&container.record()).unwrap_or_default();
         let facts = Facts {
-            image: &image.config.config,
             identity: own,
             devices: &devices,
             joined: Vec::new(),
@@ -167,7 +165,7 @@ impl Engine {
         let security = security(&record, self.bounding)?;
         Ok(ExecRequest {
             id,
-            process: plan::exec(&base, spec, &who, &security),
+            process: plan::exec(&base, &record.spec.env, spec, &who, &security),
             filter: self.filter(&security)?,
             open_stdin: attach.stdin,
             attach: attached.then(|| attach.request(None)),

@@ -73,30 +73,37 @@ impl Engine {
             Transition::End { code: exit.code, at: exit.at, oom_killed: exit.oom_killed, restarting };
         // Taken before anybody hears of the end, so that a start that follows waits for the release.
         let releasing = Arc::clone(&container.releasing).lock_owned().await;
+        let (endpoint, published) = container.with(|r| (r.endpoint.clone(), r.published.clone()));
+        let departure = self.leaving.begin(&published);
         if container.apply(transition).is_err() {
             return;
         }
+        // Nobody is shown an address or a port that is about to be another's.
+        container.change(|record| (record.endpoint, record.published) = (None, Vec::new()));
         container.set_live(None);
         if !auto_remove {
             let _ = self.note(&container.record());
         }
         passage("exit.record");
         self.execs.forget(&container.id);
+        // Told before those who wait go on and do what is told next.
+        self.tell(container, "die", &[("exitCode", exit.code.to_string())]);
         container.progress.send_modify(|progress| {
             progress.ends += 1;
             progress.running = false;
             (progress.code, progress.error) = (exit.code, String::new());
         });
-        self.tell(container, "die", &[("exitCode", exit.code.to_string())]);
+        let mut remains = None;
         if auto_remove && !restarting {
             // The name is free before anybody who waits for the removal hears of it; the rest is behind.
-            let _ = self.forget(container).await;
+            remains = self.forget(container, true).await.ok();
         }
         let (engine, held, live) = (Arc::clone(self), Arc::clone(container), Arc::clone(live));
         let released = blocking(move || {
-            engine.release(&held, &live);
-            if auto_remove && !restarting {
-                engine.delete(&held);
+            engine.release(&held, &live, endpoint.is_some());
+            drop(departure);
+            if let Some(remains) = remains {
+                engine.delete(&held, remains);
             }
             Ok(())
         });
@@ -111,23 +118,17 @@ impl Engine {
     }
 
     /// Releases what a run held: monitor, cgroup, namespaces, address, ports, volumes.
-    pub(crate) fn release(&self, container: &Container, live: &Live) {
+    fn release(&self, container: &Container, live: &Live, connected: bool) {
         if let Err(error) = live.shim.release() {
             tracing::warn!(container = container.id.short(), %error, "the monitor did not go");
         }
-        let record = container.record();
-        if let (Some(bridge), Some(_)) = (&self.bridge, &record.endpoint)
+        if let (Some(bridge), true) = (&self.bridge, connected)
             && let Err(error) = bridge.disconnect(&live.sandbox)
         {
             tracing::warn!(container = container.id.short(), %error, "an address was not released");
         }
-        self.unmount_volumes(&record);
-        container.change(|record| {
-            // A new run may have begun meanwhile; what it holds is not ours.
-            if record.state.run().is_none() {
-                (record.endpoint, record.published) = (None, Vec::new());
-            }
-        });
+        self.index().released(&live.sandbox);
+        self.unmount_volumes(&container.record());
         self.spawner.reap();
     }
 

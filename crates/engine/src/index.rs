@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::container::Container;
-use proa_types::ContainerId;
+use proa_types::{ContainerId, SandboxId};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ pub(crate) struct Index {
     /// Ordered, so that a prefix is a range.
     by_id: BTreeMap<String, Arc<Container>>,
     by_name: HashMap<String, ContainerId>,
+    /// Which container runs in a sandbox.
+    by_sandbox: HashMap<SandboxId, ContainerId>,
 }
 
 impl Index {
@@ -43,9 +45,27 @@ impl Index {
         self.by_id.insert(container.id.as_str().to_owned(), container);
     }
 
+    /// Forgets a container, and its name unless another has it.
     pub(crate) fn remove(&mut self, id: &ContainerId, name: &str) {
         self.by_id.remove(id.as_str());
-        self.by_name.remove(name);
+        if self.by_name.get(name) == Some(id) {
+            self.by_name.remove(name);
+        }
+    }
+
+    /// A container runs in this sandbox, until it is [`Self::released`].
+    pub(crate) fn began(&mut self, sandbox: SandboxId, container: &Container) {
+        self.by_sandbox.insert(sandbox, container.id.clone());
+    }
+
+    /// Nothing of the sandbox is left.
+    pub(crate) fn released(&mut self, sandbox: &SandboxId) {
+        self.by_sandbox.remove(sandbox);
+    }
+
+    /// Which container runs in a sandbox, or ran in it last if it is not released yet.
+    pub(crate) fn of_sandbox(&self, sandbox: &SandboxId) -> Option<Arc<Container>> {
+        self.by_sandbox.get(sandbox).and_then(|id| self.by_id.get(id.as_str())).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {

@@ -20,6 +20,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What a sandbox is to run.
+struct Bundle {
+    spec: Spec,
+    filter: Option<Vec<u8>>,
+    rootfs: Rootfs,
+}
+
 impl Engine {
     /// Starts a container.
     ///
@@ -52,8 +59,9 @@ impl Engine {
         let started = blocking(move || engine.launch(&held)).await;
         match started {
             Ok(events) => {
-                self.watch(container, events)?;
+                // Told before its end can be.
                 self.tell(container, "start", &[]);
+                self.watch(container, events)?;
                 self.refill();
                 Ok(())
             }
@@ -87,70 +95,88 @@ impl Engine {
         }
     }
 
+    /// Everything a start does; what fails is undone in reverse.
     fn launch(self: &Arc<Self>, container: &Arc<Container>) -> Result<OwnedFd, Error> {
         passage("start.begin");
         let mut record = container.record();
-        let image = self.images.resolve(record.image.as_str())?;
         let snapshot = self.images.snapshot(record.id.as_str())?;
         clear_volatile(&snapshot, &record);
-        self.mount_volumes(&mut record, &snapshot)?;
-        let record = record;
-        let undo_volumes = |error| {
+        let mounted = self.mount_volumes(&mut record, &snapshot);
+        mounted.and_then(|()| self.launch_mounted(container, &record, &snapshot)).inspect_err(|_| {
             self.unmount_volumes(&record);
-            error
-        };
-        let dir = self.container_dir(container);
-        let tables = Tables::new(roots(&snapshot));
-        let identity =
-            identity(&tables, &record.spec.user, &record.spec.host.group_add).map_err(undo_volumes)?;
-        let devices = device_facts(&record).map_err(undo_volumes)?;
-        let config = self.config();
-        let facts = Facts {
-            image: &image.config.config,
-            identity,
-            devices: &devices,
-            joined: self.joined(&record).map_err(undo_volumes)?,
-            files: dir.clone(),
-            cgroup_v1: self.cgroup_v1,
-            host_queues: std::path::Path::new("/dev/mqueue").exists(),
-            default_ulimits: &config.ulimits,
-            bounding: self.bounding,
-        };
-        let spec = plan::plan(&record, &facts).map_err(undo_volumes)?;
-        make_directories(&snapshot, &spec, &record).map_err(undo_volumes)?;
-        let filter = self.filter(&security(&record, self.bounding)?).map_err(undo_volumes)?;
-        let kind = SandboxSpec::of(&spec).map_err(|e| Error::Invalid(e.to_string())).map_err(undo_volumes)?;
+        })
+    }
+
+    fn launch_mounted(
+        &self,
+        container: &Arc<Container>,
+        record: &ContainerRecord,
+        snapshot: &Snapshot,
+    ) -> Result<OwnedFd, Error> {
+        let (spec, filter) = self.planned(container, record, snapshot)?;
+        let kind = SandboxSpec::of(&spec).map_err(|e| Error::Invalid(e.to_string()))?;
         let on_bridge = record.spec.host.network_mode == "bridge";
         let special = !record.spec.mac_address.is_empty() || !record.spec.host.cgroup_parent.is_empty();
         let taken = if on_bridge && !special { self.pool.take(&kind) } else { None };
         let ready = match taken {
             Some(ready) => ready,
-            None => self.prepare_for(&kind, &record).map_err(undo_volumes)?,
+            None => self.prepare_for(&kind, record)?,
         };
         passage("start.sandbox");
-        let started =
-            self.finish_launch(container, &record, &ready, spec, filter, rootfs(&snapshot, &record), &dir);
+        let bundle = Bundle { spec, filter, rootfs: rootfs(snapshot, record) };
+        let started = self.run_in(container, record, &ready, bundle).and_then(|(started, published)| {
+            let noted = self.note_run(container, &ready, &started, &published)?;
+            Ok((started, noted))
+        });
         match started {
-            Ok(started) => self.settle(container, ready, started),
+            Ok((started, noted)) => {
+                self.settle(container, ready, noted);
+                passage("start.record");
+                Ok(started.events)
+            }
             Err(error) => {
                 self.discard(ready);
-                Err(undo_volumes(error))
+                Err(error)
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the ingredients of one start, each used once")]
-    fn finish_launch(
+    /// The OCI document of a container, with the compiled filter, and its working directory made.
+    fn planned(
+        &self,
+        container: &Arc<Container>,
+        record: &ContainerRecord,
+        snapshot: &Snapshot,
+    ) -> Result<(Spec, Option<Vec<u8>>), Error> {
+        let tables = Tables::new(roots(snapshot));
+        let identity = identity(&tables, &record.spec.user, &record.spec.host.group_add)?;
+        let devices = device_facts(record)?;
+        let facts = Facts {
+            identity,
+            devices: &devices,
+            joined: self.joined(record)?,
+            files: self.container_dir(container),
+            cgroup_v1: self.cgroup_v1,
+            host_queues: Path::new("/dev/mqueue").exists(),
+            default_ulimits: &self.config().ulimits,
+            bounding: self.bounding,
+        };
+        let spec = plan::plan(record, &facts)?;
+        make_directories(snapshot, &spec, record)?;
+        let filter = self.filter(&security(record, self.bounding)?)?;
+        Ok((spec, filter))
+    }
+
+    /// Runs the program in a sandbox that is ready.
+    fn run_in(
         &self,
         container: &Arc<Container>,
         record: &ContainerRecord,
         ready: &Ready,
-        spec: Spec,
-        filter: Option<Vec<u8>>,
-        rootfs: Rootfs,
-        dir: &Path,
+        bundle: Bundle,
     ) -> Result<(Started, Vec<Published>), Error> {
-        self.write_files(record, ready.endpoint.as_ref(), dir)?;
+        let dir = self.container_dir(container);
+        self.write_files(record, ready.endpoint.as_ref(), &dir)?;
         let published = self.publish(record, ready)?;
         passage("start.publish");
         let target = ready.endpoint.as_ref().map(|endpoint| IpAddr::V4(endpoint.address));
@@ -163,9 +189,9 @@ impl Engine {
         let early = container.take_early();
         let request = StartRequest {
             container: record.id.clone(),
-            spec,
-            rootfs,
-            filter,
+            spec: bundle.spec,
+            rootfs: bundle.rootfs,
+            filter: bundle.filter,
             open_stdin: record.spec.open_stdin,
             stdin_once: record.spec.stdin_once,
             log: self.log_config(container)?,
@@ -173,7 +199,7 @@ impl Engine {
             runtime: RuntimeChoice::Builtin,
             forwards: forwards.collect(),
             attached: early.iter().map(|(wants, _)| wants.clone()).collect(),
-            dir: dir.into(),
+            dir,
         };
         let sockets: Vec<_> = published
             .iter()
@@ -185,14 +211,14 @@ impl Engine {
         Ok((started, published))
     }
 
-    /// Records a start that succeeded; where the monitor tells what happens.
-    fn settle(
+    /// Notes a run before anything here depends on it; what was noted.
+    fn note_run(
         &self,
-        container: &Arc<Container>,
-        ready: Ready,
-        started: (Started, Vec<Published>),
-    ) -> Result<OwnedFd, Error> {
-        let (started, published) = started;
+        container: &Container,
+        ready: &Ready,
+        started: &Started,
+        published: &[Published],
+    ) -> Result<ContainerRecord, Error> {
         for warning in &started.warnings {
             tracing::warn!(container = container.id.short(), "{warning}");
         }
@@ -202,21 +228,29 @@ impl Engine {
             started_at: started.at,
             sandbox: ready.id.clone(),
         };
-        container.change(|record| {
-            record.endpoint = ready.endpoint.clone();
-            record.published = published.iter().map(Published::port).collect();
-        });
-        container.apply(Transition::Start(run))?;
+        let mut record = container.record();
+        record.state =
+            record.state.apply(Transition::Start(run)).map_err(|e| Error::Conflict(e.to_string()))?;
+        record.endpoint = ready.endpoint.clone();
+        record.published = published.iter().map(Published::port).collect();
+        self.note(&record)?;
+        Ok(record)
+    }
+
+    /// Shows a run that was noted.
+    fn settle(&self, container: &Arc<Container>, ready: Ready, noted: ContainerRecord) {
+        self.index().began(ready.id.clone(), container);
         let live = Arc::new(Live { shim: ready.shim, sandbox: ready.id });
+        container.change(|record| {
+            (record.state, record.endpoint, record.published) =
+                (noted.state, noted.endpoint, noted.published);
+        });
         container.set_live(Some(Arc::clone(&live)));
         for (request, socket) in container.take_early() {
             // Came while the start was under way. A stream of a run that is over already just ends.
             let _ = live.shim.attach(request, socket.as_fd());
         }
         container.progress.send_modify(|progress| progress.running = true);
-        self.note(&container.record())?;
-        passage("start.record");
-        Ok(started.events)
     }
 
     /// A sandbox made now, for a container with its own wishes.
@@ -276,7 +310,6 @@ impl Engine {
         record.spec.host.cgroupns_mode =
             config.cgroupns.clone().unwrap_or_else(|| if self.cgroup_v1 { "host" } else { "private" }.into());
         let facts = Facts {
-            image: &proa_oci::image::ExecConfig::default(),
             identity: plan::Identity::default(),
             devices: &plan::DeviceFacts::default(),
             joined: Vec::new(),

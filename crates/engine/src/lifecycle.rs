@@ -4,24 +4,17 @@ use crate::container::Container;
 use crate::engine::{blocking, passage};
 use crate::record::{CONTAINERS, ContainerRecord};
 use crate::state::{State, Transition};
-use crate::{Engine, Error, WaitCondition};
+use crate::wait::{Wait, WaitCondition};
+use crate::{Engine, Error};
 use proa_state::Durability;
 use proa_types::{ContainerName, Signal};
-use proa_volume::Volumes;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Seconds a container gets to stop where nothing else is said.
 const STOP: i64 = 10;
-
-/// How a container is removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RemoveOptions {
-    /// Also when it runs.
-    pub force: bool,
-    /// With its anonymous volumes.
-    pub volumes: bool,
-}
+/// How long a killed container may take to end before its killer is answered.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Stops a container: its signal, some seconds, then SIGKILL. -1 seconds wait for ever.
@@ -47,6 +40,7 @@ impl Engine {
         }
         self.stop_locked(&container, timeout, signal).await?;
         self.tell(&container, "stop", &[]);
+        self.gone(&container).await;
         Ok(())
     }
 
@@ -64,7 +58,7 @@ impl Engine {
         container.change(|record| record.stopped_by_user = true);
         self.note(&container.record())?;
         passage("stop.signal");
-        let ended = self.wait(container.id.as_str(), WaitCondition::NotRunning)?;
+        let ended = Wait::of(container, WaitCondition::NotRunning);
         self.thaw(container).await?;
         if seconds != 0 {
             self.signal(container, signal).await?;
@@ -72,15 +66,23 @@ impl Engine {
         let limit =
             u64::try_from(seconds).map_or(Duration::from_secs(u64::from(u32::MAX)), Duration::from_secs);
         if seconds == 0 || tokio::time::timeout(limit, ended.done()).await.is_err() {
-            let ended = self.wait(container.id.as_str(), WaitCondition::NotRunning)?;
+            let ended = Wait::of(container, WaitCondition::NotRunning);
             self.kill_all(container).await?;
             ended.done().await;
         }
         Ok(())
     }
 
+    /// One that removes itself is gone, and its name free, before it is said that it has stopped.
+    async fn gone(&self, container: &Arc<Container>) {
+        if container.with(|record| record.spec.host.auto_remove) {
+            let removed = Wait::of(container, WaitCondition::Removed).done();
+            let _ = tokio::time::timeout(PATIENCE, removed).await;
+        }
+    }
+
     /// A stopped process cannot obey a signal.
-    async fn thaw(&self, container: &Arc<Container>) -> Result<(), Error> {
+    pub(crate) async fn thaw(&self, container: &Arc<Container>) -> Result<(), Error> {
         if matches!(container.state(), State::Paused(_)) {
             let live = container.running()?;
             blocking(move || Ok(live.shim.resume()?)).await?;
@@ -89,17 +91,17 @@ impl Engine {
         Ok(())
     }
 
-    async fn signal(self: &Arc<Self>, container: &Arc<Container>, signal: Signal) -> Result<(), Error> {
+    /// Sends a signal to the first process. That is told before: its end must not be told first.
+    async fn signal(&self, container: &Arc<Container>, signal: Signal) -> Result<(), Error> {
         let Some(live) = container.live() else { return Ok(()) };
+        self.tell(container, "kill", &[("signal", signal.number().to_string())]);
         let sent = blocking(move || Ok(live.shim.signal(None, signal.number())?)).await;
         // It may have ended a moment ago.
         if container.state().run().is_none() { Ok(()) } else { sent }
     }
 
-    async fn kill_all(&self, container: &Arc<Container>) -> Result<(), Error> {
-        let Some(live) = container.live() else { return Ok(()) };
-        let sent = blocking(move || Ok(live.shim.signal(None, Signal::KILL.number())?)).await;
-        if container.state().run().is_none() { Ok(()) } else { sent }
+    pub(crate) async fn kill_all(&self, container: &Arc<Container>) -> Result<(), Error> {
+        self.signal(container, Signal::KILL).await
     }
 
     /// Sends a signal.
@@ -120,14 +122,14 @@ impl Engine {
             found.change(|record| record.stopped_by_user = true);
             self.note(&found.record())?;
         }
-        if signal == Signal::KILL {
-            let ended = self.wait(found.id.as_str(), WaitCondition::NotRunning)?;
-            self.kill_all(&found).await?;
-            let _ = tokio::time::timeout(Duration::from_secs(10), ended.done()).await;
-        } else {
-            self.signal(&found, signal).await?;
+        if signal != Signal::KILL {
+            return self.signal(&found, signal).await;
         }
-        self.tell(&found, "kill", &[("signal", signal.number().to_string())]);
+        let ended = Wait::of(&found, WaitCondition::NotRunning);
+        self.kill_all(&found).await?;
+        if tokio::time::timeout(PATIENCE, ended.done()).await.is_ok() {
+            self.gone(&found).await;
+        }
         Ok(())
     }
 
@@ -149,6 +151,7 @@ impl Engine {
             let stopped = self.stop_locked(&container, timeout, signal).await;
             container.change(|record| record.spec.host.auto_remove = auto_remove);
             stopped?;
+            self.tell(&container, "stop", &[]);
         }
         container.change(|record| (record.stopped_by_user, record.restart_count) = (false, 0));
         self.start_locked(&container).await?;
@@ -225,94 +228,5 @@ impl Engine {
         self.store.update(Durability::Immediate, |update| {
             Ok::<_, Error>(update.put(&CONTAINERS, record.id.as_str(), record)?)
         })
-    }
-
-    /// Removes a container.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] when it runs and that is not forced.
-    pub async fn remove(self: &Arc<Self>, container: &str, options: RemoveOptions) -> Result<(), Error> {
-        let found = self.find(container)?;
-        let _operation = found.operation.lock().await;
-        match found.state() {
-            State::Removing => {
-                return Err(Error::Conflict(format!(
-                    "removal of container {container} is already in progress"
-                )));
-            }
-            state if state.run().is_some() && options.force => {
-                found.change(|record| (record.stopped_by_user, record.spec.host.auto_remove) = (true, false));
-                let ended = self.wait(found.id.as_str(), WaitCondition::NotRunning)?;
-                self.thaw(&found).await?;
-                self.kill_all(&found).await?;
-                ended.done().await;
-            }
-            state if state.run().is_some() => {
-                let status = state.status();
-                return Err(Error::Conflict(format!(
-                    "cannot remove container \"/{}\": container is {status}: stop the container before removing or force remove",
-                    found.with(|record| record.name.to_string())
-                )));
-            }
-            _ => {}
-        }
-        self.remove_locked(&found, options.volumes).await
-    }
-
-    /// Removes a container that does not run and whose operation lock is held.
-    pub(crate) async fn remove_locked(
-        self: &Arc<Self>,
-        container: &Arc<Container>,
-        volumes: bool,
-    ) -> Result<(), Error> {
-        passage("remove.begin");
-        if volumes {
-            // Read by the removal, which knows no options.
-            container.change(|record| record.spec.host.auto_remove = true);
-        }
-        self.forget(container).await?;
-        let (engine, held) = (Arc::clone(self), Arc::clone(container));
-        // Files go behind the reply; a crash leaves them to the next start.
-        drop(tokio::task::spawn_blocking(move || engine.delete(&held)));
-        Ok(())
-    }
-
-    /// Takes a container out of the tables and the index. From then on it does not exist.
-    pub(crate) async fn forget(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
-        container.apply(Transition::Remove)?;
-        let record = container.record();
-        self.note_gone(&record.id)?;
-        if !record.ephemeral || record.mounts.iter().any(|mount| mount.kind == "volume") {
-            let durability = if record.ephemeral { Durability::Eventual } else { Durability::Immediate };
-            let (engine, id) = (Arc::clone(self), record.id.clone());
-            blocking(move || {
-                engine.store.update(durability, |update| {
-                    update.remove(&CONTAINERS, id.as_str())?;
-                    Volumes::release_in(update, &id)?;
-                    Ok::<_, Error>(())
-                })
-            })
-            .await?;
-        }
-        passage("remove.record");
-        self.index().remove(&record.id, record.name.as_str());
-        container.progress.send_modify(|progress| progress.removed = true);
-        self.tell(container, "destroy", &[]);
-        Ok(())
-    }
-
-    /// Deletes the files of a container that does not exist any more.
-    pub(crate) fn delete(&self, container: &Container) {
-        passage("remove.release");
-        let record = container.record();
-        if record.spec.host.auto_remove {
-            for mount in record.mounts.iter().filter(|mount| mount.anonymous) {
-                let _ = self.volumes.remove(&mount.name, true);
-            }
-        }
-        if let Err(error) = self.images.snapshot_remove(container.id.as_str()) {
-            tracing::warn!(container = container.id.short(), %error, "a snapshot was not removed");
-        }
-        let _ = std::fs::remove_dir_all(self.container_dir(container));
     }
 }

@@ -15,14 +15,13 @@ impl Engine {
         if bindings.is_empty() {
             return Ok(Vec::new());
         }
+        self.leaving.wait(&bindings);
         let published = bridge.publish(&ready.id, endpoint.address, &bindings);
         published.map_err(|error| {
             let name = |sandbox: &SandboxId| {
-                let holder = self
-                    .all()
-                    .into_iter()
-                    .find(|c| c.with(|r| r.state.run().is_some_and(|run| run.sandbox == *sandbox)));
-                holder.map(|container| container.with(|record| record.name.to_string()))
+                self.index()
+                    .of_sandbox(sandbox)
+                    .map(|container| container.with(|record| record.name.to_string()))
             };
             Error::Start {
                 kind: error.kind(),

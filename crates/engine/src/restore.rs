@@ -78,6 +78,7 @@ impl Engine {
             self.index().insert(Arc::clone(&container));
             match live {
                 Some(live) => {
+                    self.index().began(live.sandbox.clone(), &container);
                     container.set_live(Some(Arc::new(live)));
                     running.push(Arc::clone(&container));
                 }
@@ -257,7 +258,10 @@ fn sort(
     });
     let (code, was_restarting) = match &state {
         State::Exited(exit) => (exit.code, exit.restarting),
-        State::Removing => return gone.push(Arc::clone(container)),
+        State::Removing => {
+            container.change(|record| record.state = State::Created);
+            return gone.push(Arc::clone(container));
+        }
         _ => (0, false),
     };
     if auto_remove && !matches!(state, State::Created) {

@@ -118,7 +118,7 @@ impl State {
                 }))
             }
             (Self::Exited(exit), T::GiveUp) => Ok(Self::Exited(Exit { restarting: false, ..exit.clone() })),
-            (Self::Created | Self::Exited(_) | Self::Removing, T::Remove) => Ok(Self::Removing),
+            (Self::Created | Self::Exited(_), T::Remove) => Ok(Self::Removing),
             (Self::Running(_), T::Start(_) | T::Fail(_)) => Err(Impossible("is already running")),
             (Self::Paused(_), T::Start(_) | T::Fail(_)) => {
                 Err(Impossible("cannot start a paused container, try unpause instead"))
@@ -190,6 +190,7 @@ mod tests {
             (&running, Transition::Remove),
             (&running, Transition::Resume),
             (&State::Removing, Transition::Start(run())),
+            (&State::Removing, Transition::Remove),
         ] {
             assert!(state.apply(transition.clone()).is_err(), "{state:?} {transition:?}");
         }

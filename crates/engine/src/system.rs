@@ -14,9 +14,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-static CLOSING: AtomicBool = AtomicBool::new(false);
+use std::sync::atomic::Ordering;
 
 /// A network.
 #[derive(Debug, Clone)]
@@ -48,13 +46,13 @@ pub struct Processes {
 
 impl Engine {
     pub(crate) fn is_closing(&self) -> bool {
-        CLOSING.load(Ordering::Relaxed)
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// Ends: containers are stopped unless they are to run on, prepared sandboxes are given back, the network is removed
     /// if nothing needs it.
     pub async fn shutdown(self: &Arc<Self>) {
-        CLOSING.store(true, Ordering::Relaxed);
+        self.closing.store(true, Ordering::Relaxed);
         let config = self.config();
         if !config.live_restore {
             let limit = i64::try_from(config.shutdown_timeout).unwrap_or(i64::MAX);

@@ -44,18 +44,22 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSuchContainer`].
     pub fn wait(&self, container: &str, condition: WaitCondition) -> Result<Wait, Error> {
-        let container = self.find(container)?;
+        Ok(Wait::of(&self.find(container)?, condition))
+    }
+}
+
+impl Wait {
+    /// Registers an interest.
+    pub(crate) fn of(container: &Arc<Container>, condition: WaitCondition) -> Self {
         let receiver = container.progress.subscribe();
         let ends = receiver.borrow().ends;
         let last = match container.state() {
             State::Exited(exit) => Waited { code: exit.code, error: String::new() },
             _ => Waited { code: 0, error: String::new() },
         };
-        Ok(Wait { receiver, _container: container, condition, ends, last })
+        Self { receiver, _container: Arc::clone(container), condition, ends, last }
     }
-}
 
-impl Wait {
     /// Waits for it.
     pub async fn done(mut self) -> Waited {
         let (condition, ends) = (self.condition, self.ends);

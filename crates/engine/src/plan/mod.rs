@@ -1,4 +1,5 @@
-//! From what was asked to the OCI document: pure functions of the request, the image and facts about the host.
+//! From what was asked to the OCI document: pure functions of the request and facts about the host. What the image
+//! wishes became a part of the request when the container was made: the image may go.
 //!
 //! Nothing here touches the host; what must be looked up (user tables, device numbers) comes in as [`Facts`].
 
@@ -6,6 +7,8 @@ mod devices;
 mod process;
 mod resources;
 mod security;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use devices::{DeviceFacts, device_facts};
 pub(crate) use process::{Identity, command, environment, exec};
@@ -14,14 +17,11 @@ pub(crate) use security::{Filter, Security, security};
 use crate::Error;
 use crate::record::{ContainerRecord, MountPoint};
 use crate::spec::other_container;
-use proa_oci::image::ExecConfig;
 use proa_oci::runtime::{Linux, Mount, Namespace, Root, Spec};
 use std::path::PathBuf;
 
 /// What a plan needs to know besides the record.
 pub(crate) struct Facts<'a> {
-    /// The image's own wishes.
-    pub(crate) image: &'a ExecConfig,
     /// Who the program runs as.
     pub(crate) identity: Identity,
     /// Devices that were found.

@@ -78,11 +78,10 @@ pub(super) fn process(
     if spec.tty {
         base.push("TERM=xterm".into());
     }
-    for entry in environment(spec, facts.image) {
-        merge(&mut base, &entry);
+    for entry in &spec.env {
+        merge(&mut base, entry);
     }
     default_to(&mut base, "HOME", &facts.identity.home);
-    let working_dir = [&spec.working_dir, &facts.image.working_dir].into_iter().find(|dir| !dir.is_empty());
     let (rows, columns) = spec.host.console_size;
     Ok(Process {
         terminal: spec.tty,
@@ -90,7 +89,7 @@ pub(super) fn process(
         user: user(&facts.identity),
         args: record.command.clone(),
         env: base,
-        cwd: working_dir.map_or("/", String::as_str).into(),
+        cwd: if spec.working_dir.is_empty() { "/".into() } else { spec.working_dir.clone().into() },
         capabilities: Some(security.capabilities(facts.identity.uid == 0)),
         rlimits: rlimits(&spec.host.ulimits, facts.default_ulimits)?,
         no_new_privileges: security.no_new_privileges,
@@ -111,14 +110,18 @@ fn user(identity: &Identity) -> User {
     User { uid: identity.uid, gid: identity.gid, umask: None, additional_gids: groups }
 }
 
-/// A process beside the first, with the container's environment.
+/// A process beside the first, with the container's environment: `own` is what the container was asked to have.
 pub(crate) fn exec(
     base: &Process,
+    own: &[String],
     spec: &crate::exec::ExecSpec,
     identity: &Identity,
     security: &Security,
 ) -> Process {
-    let mut env: Vec<String> = base.env.iter().filter(|entry| !entry.starts_with("HOME=")).cloned().collect();
+    // A home that nobody named is that of the container's user, who may be another.
+    let named = own.iter().any(|entry| entry.starts_with("HOME="));
+    let keeps = |entry: &&String| named || !entry.starts_with("HOME=");
+    let mut env: Vec<String> = base.env.iter().filter(keeps).cloned().collect();
     if spec.tty {
         default_to(&mut env, "TERM", "xterm");
     }
@@ -192,6 +195,30 @@ mod tests {
         assert_eq!(of(words("sh"), None).unwrap(), ["sh"]);
         assert_eq!(of(Some(vec![String::new()]), words("x")).unwrap(), ["x"]);
         assert!(command(&ContainerSpec::default(), &ExecConfig::default()).is_err());
+    }
+
+    #[test]
+    fn exec_keeps_a_home_that_was_named_and_finds_one_that_was_not() {
+        let facts = super::super::tests::facts();
+        let security = super::super::security(&crate::system::plain_record(), u64::MAX).unwrap();
+        let home = |own: &[&str], asked: &[&str]| {
+            let own: Vec<String> = own.iter().map(|&entry| entry.to_owned()).collect();
+            let mut record = crate::system::plain_record();
+            record.spec.env.clone_from(&own);
+            let base = process(&record, &facts, &security).unwrap();
+            let env = asked.iter().map(|&entry| entry.to_owned()).collect();
+            let spec = crate::exec::ExecSpec { env, ..Default::default() };
+            let who = Identity { uid: 7, home: "/seven".into(), ..Identity::default() };
+            let process = exec(&base, &own, &spec, &who, &security);
+            let mut homes = process.env.into_iter().filter(|entry| entry.starts_with("HOME="));
+            let home = homes.next();
+            assert_eq!(homes.next(), None);
+            home.unwrap()
+        };
+        assert_eq!(home(&[], &[]), "HOME=/seven");
+        assert_eq!(home(&["HOME=/own"], &[]), "HOME=/own");
+        assert_eq!(home(&["HOME=/own"], &["HOME=/asked"]), "HOME=/asked");
+        assert_eq!(home(&[], &["HOME=/asked"]), "HOME=/asked");
     }
 
     #[test]
