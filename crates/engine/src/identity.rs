@@ -79,21 +79,34 @@ fn number(text: &str) -> Result<Option<u32>, Error> {
     text.parse::<u32>().ok().filter(|number| *number <= LARGEST).map(Some).ok_or_else(bad)
 }
 
+/// A number in a table. The kernel would take larger ones, and some of them for "no change" (setresuid(2)).
+fn entry(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| *number <= LARGEST)
+}
+
 /// The identity that `user` (`NAME|UID[:NAME|GID]`) and the added groups mean.
 pub(crate) fn identity(tables: &Tables, user: &str, added: &[String]) -> Result<Identity, Error> {
     let (name, group) = user.split_once(':').map_or((user, None), |(name, group)| (name, Some(group)));
     let passwd = tables.lines("etc/passwd");
-    let uid_of = |row: &Vec<String>| row.get(2).and_then(|text| text.parse::<u32>().ok());
+    let uid_of = |row: &Vec<String>| row.get(2).and_then(|text| entry(text));
     let wanted = if name.is_empty() { Some(0) } else { number(name)? };
     let row = match wanted {
         Some(uid) => passwd.iter().find(|row| uid_of(row) == Some(uid)),
         None => passwd.iter().find(|row| row.first().is_some_and(|n| n == name)),
     };
-    let uid = wanted.or_else(|| row.and_then(uid_of).filter(|uid| *uid <= LARGEST));
+    let uid = wanted.or_else(|| row.and_then(uid_of));
     let uid = uid.ok_or_else(|| {
         Error::Invalid(format!("unable to find user {name}: no matching entries in passwd file"))
     })?;
-    let own_gid = row.and_then(|row| row.get(3)).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let own_gid = match row.and_then(|row| row.get(3)) {
+        // Whatever is no number must not become group 0 by it.
+        Some(text) => entry(text).ok_or_else(|| {
+            Error::Invalid(format!(
+                "the group {text:?} of user {name} in the image's passwd file is no number of 0-{LARGEST}"
+            ))
+        })?,
+        None => 0,
+    };
     let home = row.and_then(|row| row.get(5)).filter(|home| !home.is_empty()).cloned();
     let needs_groups = group.is_some() || !added.is_empty() || row.is_some();
     let table = if needs_groups { tables.lines("etc/group") } else { Vec::new() };
@@ -118,7 +131,7 @@ fn gid_of(table: &[Vec<String>], group: &str) -> Result<u32, Error> {
         return Ok(gid);
     }
     let row = table.iter().find(|row| row.first().is_some_and(|name| name == group));
-    let gid = row.and_then(|row| row.get(2)).and_then(|text| text.parse().ok()).filter(|gid| *gid <= LARGEST);
+    let gid = row.and_then(|row| row.get(2)).and_then(|text| entry(text));
     gid.ok_or_else(|| {
         Error::Invalid(format!("Unable to find group {group}: no matching entries in group file"))
     })
@@ -127,7 +140,7 @@ fn gid_of(table: &[Vec<String>], group: &str) -> Result<u32, Error> {
 fn memberships(table: &[Vec<String>], login: &str) -> Vec<u32> {
     let member =
         |row: &&Vec<String>| row.get(3).is_some_and(|list| list.split(',').any(|name| name == login));
-    table.iter().filter(member).filter_map(|row| row.get(2)?.parse().ok()).collect()
+    table.iter().filter(member).filter_map(|row| entry(row.get(2)?)).collect()
 }
 
 #[cfg(test)]
@@ -184,6 +197,19 @@ mod tests {
         {
             assert!(root.identity(bad, &[]).is_err(), "{bad}");
         }
+        // Numbers of the tables are bounded too.
+        std::fs::write(
+            root.0.join("etc/passwd"),
+            "high:x:2147483648:5:::\nnone:x:7:4294967295:::\nwords:x:8:wheel:::\nlast:x:2147483647:2147483647:::\n",
+        )
+        .unwrap();
+        std::fs::write(root.0.join("etc/group"), "big:x:4294967295:last\nends:x:2147483647:last\n").unwrap();
+        for bad in ["high", "none", "words", "7", "last:big"] {
+            assert!(root.identity(bad, &[]).is_err(), "{bad}");
+        }
+        assert!(root.identity("last", &["big"]).is_err());
+        let last = root.identity("last", &[]).unwrap();
+        assert_eq!((last.uid, last.gid, last.groups), (LARGEST, LARGEST, vec![LARGEST]));
         std::fs::remove_file(root.0.join("etc/passwd")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", root.0.join("etc/passwd")).unwrap();
         assert!(root.identity("user", &[]).is_err());

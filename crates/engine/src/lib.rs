@@ -46,7 +46,7 @@ pub use create::Created;
 pub use ended::Ended;
 pub use engine::{Engine, Parts};
 pub use error::Error;
-pub use events::{Event, EventKind, EventStream};
+pub use events::{Event, EventKind, EventStream, Period};
 pub use exec::{ExecSpec, ExecView};
 pub use failpoint::NAMES as FAILPOINTS;
 pub use images::{Credentials, ImageView, Progress, ProgressDetail, PullRequest};

@@ -9,7 +9,7 @@ use hyper::header::HeaderValue;
 use proa_docker_api::{
     self as wire, API_VERSION, AuthConfig, AuthResponse, EventMessage, Info, MIN_API_VERSION, Version,
 };
-use proa_engine::{Event, EventKind, NetworkView};
+use proa_engine::{Event, EventKind, NetworkView, Period};
 use proa_oci::Platform;
 use proa_types::{Filters, Timestamp};
 use std::collections::BTreeMap;
@@ -167,29 +167,14 @@ pub(crate) async fn events(call: Call) -> Handled {
             .map(|text| Timestamp::parse(text).map_err(|e| Failure::bad(e.to_string())))
             .transpose()
     };
-    let (since, until) = (time("since")?, time("until")?);
-    let mut stream = call.engine().events(since);
+    let mut stream = call.engine().events(Period { since: time("since")?, until: time("until")? });
     let old = !call.since(1, 52);
     let (sender, receiver) = mpsc::channel(64);
     tokio::spawn(async move {
-        let end = until.map(|until| {
-            let left = u64::try_from(until.0 - Timestamp::now().0).unwrap_or(0);
-            tokio::time::Instant::now() + std::time::Duration::from_nanos(left)
-        });
         loop {
-            let event = match end {
-                None => tokio::select! { event = stream.next() => event, () = sender.closed() => return },
-                Some(end) => match stream.ready() {
-                    Some(event) => Some(event),
-                    None => tokio::select! {
-                        event = stream.next() => event,
-                        () = tokio::time::sleep_until(end) => return,
-                        () = sender.closed() => return,
-                    },
-                },
-            };
+            let event = tokio::select! { event = stream.next() => event, () = sender.closed() => return };
             let Some(event) = event else { return };
-            if until.is_some_and(|until| event.at > until) || !passes(&filters, &event) {
+            if !passes(&filters, &event) {
                 continue;
             }
             let mut bytes = serde_json::to_vec(&wire_event(event, old)).unwrap_or_default();
