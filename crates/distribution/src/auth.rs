@@ -150,7 +150,11 @@ impl Authorizer {
         if status != 200 {
             let detail = body::complaint(response.into_body(), &url).await;
             return match status {
-                401 | 403 => Err(Error::Unauthorized { name: self.name.clone(), detail }),
+                // Only at a login is it the password that is asked about: clients would ask for one otherwise.
+                401 | 403 if self.scope.is_empty() => {
+                    Err(Error::Unauthorized { name: self.name.clone(), detail })
+                }
+                401 | 403 => Err(Error::Denied { name: self.name.clone(), detail }),
                 _ => Err(Error::Status { url, status, detail }),
             };
         }

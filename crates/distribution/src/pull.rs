@@ -48,8 +48,8 @@ impl Repository {
         for kind in [media::INDEX, media::MANIFEST, media::DOCKER_LIST, media::DOCKER_MANIFEST] {
             request = request.header(ACCEPT, kind);
         }
-        let url = host.url(&target);
         let response = self.retry(host, request).await?;
+        let url = self.transport.url(host, &target);
         let response = self.expect(response, &url, reference).await?;
         let header = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let media_type = header.split(';').next().unwrap_or_default().trim().to_owned();
@@ -166,7 +166,14 @@ impl Blob<'_> {
                     self.open().await?;
                 }
                 Ok(None) => {
-                    let detail = format!("ended after {} of {} bytes", self.offset, self.size);
+                    let detail = format!("the transfer ended after {} of {} bytes", self.offset, self.size);
+                    return Err(Error::Http { url, detail });
+                }
+                Err(Error::Http { detail, .. }) => {
+                    let (had, size) = (self.offset, self.size);
+                    let detail = format!(
+                        "the transfer broke off after {had} of {size} bytes, again and again: {detail}"
+                    );
                     return Err(Error::Http { url, detail });
                 }
                 Err(error) => return Err(error),
@@ -187,8 +194,8 @@ impl Blob<'_> {
         if self.offset > 0 {
             request = request.header(RANGE, &format!("bytes={}-", self.offset));
         }
-        let url = self.url();
         let response = self.repository.retry(&self.host, request).await?;
+        let url = self.url();
         let response = self.repository.expect(response, &url, self.digest.as_str()).await?;
         let partial = response.status().as_u16() == 206;
         let mut body = response.into_body();
@@ -200,7 +207,7 @@ impl Blob<'_> {
     }
 
     fn url(&self) -> String {
-        self.host.url(&self.repository.target(&format!("blobs/{}", self.digest)))
+        self.repository.transport.url(&self.host, &self.repository.target(&format!("blobs/{}", self.digest)))
     }
 }
 

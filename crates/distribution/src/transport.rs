@@ -158,6 +158,12 @@ impl Transport {
         Err(Error::Http { url: host.url(target), detail: "speaks neither TLS nor HTTP".into() })
     }
 
+    /// The URL of a path as it is asked for, for messages: a lax host has the scheme that it answered to.
+    pub(crate) fn url(&self, host: &Host, target: &str) -> String {
+        let scheme = self.schemes(host).first().map_or("https", |scheme| scheme.name());
+        format!("{scheme}://{}{target}", host.authority)
+    }
+
     fn schemes(&self, host: &Host) -> Vec<Scheme> {
         let known = self.schemes.lock().unwrap_or_else(PoisonError::into_inner).get(&host.authority).copied();
         match (host.security, known) {
@@ -191,7 +197,13 @@ impl Transport {
         let connecting = tokio_rustls::TlsConnector::from(config).connect(server, stream);
         let stream = tokio::time::timeout(CONNECT, connecting).await;
         let stream = stream.map_err(|_| failed("handshake timed out".into()))?;
-        let stream = stream.map_err(|e| failed(e.to_string()))?;
+        let stream = stream.map_err(|e| match e.to_string() {
+            // docker's words; what rustls says of it helps nobody.
+            text if text.contains("InvalidContentType") => {
+                failed("server gave HTTP response to HTTPS client".into())
+            }
+            text => failed(text),
+        })?;
         handshake(TokioIo::new(stream), &url).await
     }
 

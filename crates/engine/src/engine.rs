@@ -8,6 +8,7 @@ use crate::index::Index;
 use crate::journal::Journal;
 use crate::leaving::Leaving;
 use crate::pool::Pool;
+use crate::pull::Fetching;
 use crate::{Error, failpoint};
 use proa_distribution::Registry;
 use proa_image::ImageStore;
@@ -51,6 +52,7 @@ pub struct Engine {
     pub(crate) leaving: Leaving,
     pub(crate) execs: Execs,
     pub(crate) events: Events,
+    pub(crate) fetching: Fetching,
     pub(crate) pool: Pool,
     /// Compiled filters by what they depend on.
     filters: Mutex<HashMap<String, Vec<u8>>>,
@@ -86,6 +88,7 @@ impl Engine {
             leaving: Leaving::default(),
             execs: Execs::default(),
             events: Events::default(),
+            fetching: Fetching::default(),
             pool: Pool::new(prepared),
             filters: Mutex::default(),
             cgroup_v1: std::path::Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists(),

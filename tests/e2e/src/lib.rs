@@ -4,10 +4,12 @@
 //! A test states an obligation ("a missing command must exit 127") and runs once with each client. Everything
 //! a test makes carries a name of its own and is removed when the test ends, also when it fails.
 
+pub mod archive;
 pub mod client;
 pub mod command;
 pub mod daemon;
 pub mod leak;
+pub mod registry;
 pub mod suite;
 
 pub use client::{Client, Ctx};

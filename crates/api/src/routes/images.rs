@@ -130,6 +130,8 @@ fn messages(
                 biased;
                 Some(progress) = news.recv() => drop(sender.send(line(&message(&progress))).await),
                 result = &mut done => break result,
+                // Nobody listens any more: what can be taken back is.
+                () = sender.closed() => return,
             }
         };
         while let Ok(progress) = news.try_recv() {
@@ -155,6 +157,14 @@ fn messages(
     typed(with(StatusCode::OK, streamed(receiver)), "application/json")
 }
 
+/// Work that goes on to its end, and is told, whoever listens: an archive that has come whole is taken in.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    let failed = |error| proa_engine::Error::Internal(format!("a worker failed: {error}"));
+    tokio::spawn(work).await.map_err(failed)?
+}
+
 fn message(progress: &Progress) -> JsonMessage {
     let (current, total) = (progress.detail.current, progress.detail.total);
     let detail = ProgressDetail {
@@ -177,17 +187,21 @@ pub(crate) async fn load(call: Call) -> Handled {
     // Progress of layers is for terminals; the words of what was loaded are the answer.
     let heard = if quiet { mpsc::unbounded_channel().1 } else { heard };
     let from = reader(call.request.into_body());
-    Ok(messages(None, heard, async move {
-        let loaded = engine.load(from, news).await?;
-        let line = |image: proa_image::Loaded| {
-            let stream = match image.tag {
-                Some(tag) => format!("Loaded image: {tag}\n"),
-                None => format!("Loaded image ID: {}\n", image.id),
+    Ok(messages(
+        None,
+        heard,
+        detached(async move {
+            let loaded = engine.load(from, news).await?;
+            let line = |image: proa_image::Loaded| {
+                let stream = match image.tag {
+                    Some(tag) => format!("Loaded image: {tag}\n"),
+                    None => format!("Loaded image ID: {}\n", image.id),
+                };
+                JsonMessage { stream, ..JsonMessage::default() }
             };
-            JsonMessage { stream, ..JsonMessage::default() }
-        };
-        Ok(loaded.into_iter().map(line).collect())
-    }))
+            Ok(loaded.into_iter().map(line).collect())
+        }),
+    ))
 }
 
 /// Pull, or import with `fromSrc`.
@@ -233,10 +247,14 @@ fn import(call: Call, platform: Option<proa_oci::Platform>) -> Handled {
     };
     let engine = Arc::clone(call.engine());
     let from = reader(call.request.into_body());
-    Ok(messages(None, mpsc::unbounded_channel().1, async move {
-        let image = engine.import(from, options).await?;
-        Ok(vec![JsonMessage { status: image.id.to_string(), ..JsonMessage::default() }])
-    }))
+    Ok(messages(
+        None,
+        mpsc::unbounded_channel().1,
+        detached(async move {
+            let image = engine.import(from, options).await?;
+            Ok(vec![JsonMessage { status: image.id.to_string(), ..JsonMessage::default() }])
+        }),
+    ))
 }
 
 pub(crate) async fn push(call: Call) -> Handled {

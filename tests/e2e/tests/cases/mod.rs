@@ -9,6 +9,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod network;
+mod registry;
 mod run;
 mod security;
 mod volumes;
@@ -24,6 +25,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     network::add(suite);
     volumes::add(suite);
     images::add(suite);
+    registry::add(suite);
     security::add(suite);
     errors::add(suite);
     answers::add(suite);
