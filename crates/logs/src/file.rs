@@ -27,7 +27,11 @@ impl Writer {
     fn flush(&mut self) -> Result<(), Error> {
         let batch = std::mem::take(&mut self.batch);
         let written = self.file.write_all(&batch).map_err(Error::io(&self.config.path));
-        self.size += batch.len() as u64;
+        match &written {
+            Ok(()) => self.size += batch.len() as u64,
+            // A torn record would spoil the next one, which comes when the disk has room again.
+            Err(_) => drop(self.file.set_len(self.size)),
+        }
         // The buffer is kept for the next batch, unless a burst made it large.
         self.batch = batch;
         self.batch.clear();

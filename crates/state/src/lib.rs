@@ -5,8 +5,11 @@
 //! [`Update::insert`], which refuses a key that is taken. The list of changes of each commit goes to every
 //! watcher in commit order. Nothing here knows what the records mean.
 
+mod file;
+
+use file::File;
 use proa_types::{ErrorKind, Kinded};
-use redb::{Database, Durability as RedbDurability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Durability as RedbDurability, ReadableDatabase, ReadableTable, TableDefinition};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,9 +18,6 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
-
-/// Pages kept in memory. The whole store is a few megabytes; the default of 1 GiB is for other users.
-const CACHE_BYTES: usize = 4 << 20;
 
 /// A failure of the store.
 #[derive(Debug, thiserror::Error)]
@@ -114,8 +114,7 @@ pub struct Change {
 
 /// The store: one file, one process.
 pub struct Store {
-    path: PathBuf,
-    database: Database,
+    file: File,
     watchers: Mutex<Vec<Sender<Vec<Change>>>>,
 }
 
@@ -128,12 +127,7 @@ impl Store {
         if !path.exists() {
             make(path).map_err(|source| Error::Storage { path: path.into(), source })?;
         }
-        let database =
-            Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-                redb::DatabaseError::DatabaseAlreadyOpen => Error::Locked { path: path.into() },
-                other => Error::Storage { path: path.into(), source: other.into() },
-            })?;
-        Ok(Self { path: path.into(), database, watchers: Mutex::new(Vec::new()) })
+        Ok(Self { file: File::open(path)?, watchers: Mutex::new(Vec::new()) })
     }
 
     /// Reads a consistent snapshot.
@@ -141,7 +135,8 @@ impl Store {
     /// # Errors
     /// [`Error::Storage`], and whatever `read` fails with.
     pub fn view<T, E: From<Error>>(&self, read: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
-        let transaction = self.database.begin_read().map_err(|e| self.failed(e))?;
+        let database = self.file.database()?;
+        let transaction = database.begin_read().map_err(|e| self.failed(e))?;
         read(&View { store: self, transaction })
     }
 
@@ -154,11 +149,10 @@ impl Store {
         durability: Durability,
         change: impl FnOnce(&mut Update<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
-        let level = match durability {
-            Durability::Immediate => RedbDurability::Immediate,
-            Durability::Eventual => RedbDurability::None,
-        };
+        let database = self.file.database()?;
+        let mut transaction = database.begin_write().map_err(|e| self.failed(e))?;
+        let reaches = durability == Durability::Immediate || self.file.is_behind();
+        let level = if reaches { RedbDurability::Immediate } else { RedbDurability::None };
         transaction.set_durability(level).map_err(|e| self.failed(e))?;
         let mut update = Update { store: self, transaction, changes: Vec::new() };
         let value = change(&mut update)?;
@@ -166,6 +160,7 @@ impl Store {
         // The lock is held over the commit, so that watchers see commits in order.
         let mut watchers = self.watchers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         transaction.commit().map_err(|e| self.failed(e))?;
+        self.file.committed(reaches, &changes);
         if !changes.is_empty() {
             watchers.retain(|watcher| watcher.send(changes.clone()).is_ok());
         }
@@ -180,7 +175,7 @@ impl Store {
     }
 
     fn failed(&self, source: impl Into<redb::Error>) -> Error {
-        Error::Storage { path: self.path.clone(), source: source.into() }
+        self.file.failed(source)
     }
 }
 
@@ -193,7 +188,7 @@ fn make(path: &Path) -> Result<(), redb::Error> {
     let Ok(file) = rustix::fs::open(parent, flags, Mode::from_raw_mode(0o600)) else { return Ok(()) };
     let file = std::fs::File::from(file);
     let backend = redb::backends::FileBackend::new(file.try_clone()?)?;
-    drop(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?);
+    drop(file::builder().create_with_backend(backend)?);
     file.sync_all()?;
     let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
     match rustix::fs::linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW) {
@@ -396,7 +391,7 @@ mod tests {
         make(&path).unwrap();
         // It has no other name, and is a store already.
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
-        assert!(Database::open(&path).is_ok());
+        assert!(redb::Database::open(&path).is_ok());
         make(&path).unwrap();
         let held = Store::open(&path).unwrap();
         assert!(matches!(Store::open(&path), Err(Error::Locked { .. })));

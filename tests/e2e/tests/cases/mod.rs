@@ -2,6 +2,7 @@
 
 mod answers;
 mod attach;
+mod disk;
 mod errors;
 mod exec;
 mod images;
@@ -28,5 +29,6 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     registry::add(suite);
     security::add(suite);
     errors::add(suite);
+    disk::add(suite);
     answers::add(suite);
 }
