@@ -20,6 +20,8 @@ pub(crate) struct Container {
     live: Mutex<Option<Arc<Live>>>,
     /// Streams of clients that attached before the start.
     early: Mutex<Vec<(AttachRequest, OwnedFd)>>,
+    /// Its root, mounted ahead of the start.
+    mounted: Mutex<Option<OwnedFd>>,
     /// What those who wait are told.
     pub(crate) progress: watch::Sender<Progress>,
 }
@@ -57,6 +59,7 @@ impl Container {
             releasing: Arc::default(),
             live: Mutex::new(None),
             early: Mutex::default(),
+            mounted: Mutex::default(),
             progress: watch::channel(Progress { running, ..Progress::default() }).0,
         })
     }
@@ -121,6 +124,11 @@ impl Container {
                 Ok(())
             }
         }
+    }
+
+    /// Puts a root mounted ahead in the place of the one there was.
+    pub(crate) fn set_mounted(&self, mount: Option<OwnedFd>) -> Option<OwnedFd> {
+        std::mem::replace(&mut *lock(&self.mounted), mount)
     }
 
     pub(crate) fn take_early(&self) -> Vec<(AttachRequest, OwnedFd)> {

@@ -93,9 +93,8 @@ impl Engine {
         self.index().reserve(&name, &record.id)?;
         let dir = self.container_dir(container);
         let made = (|| {
-            self.images.snapshot_prepare(id, &image.layers)?;
+            self.give_files(container, &record, &image.layers)?;
             passage("create.snapshot");
-            std::fs::create_dir_all(&dir).map_err(Error::io(dir.display().to_string()))?;
             for volume in &volumes {
                 let made = self.volumes.create(volume)?;
                 self.events_volume("create", &made.name);
@@ -106,6 +105,7 @@ impl Engine {
             if record.ephemeral { self.note(&record) } else { Ok(()) }
         })();
         if let Err(error) = made {
+            drop(container.set_mounted(None));
             let _ = self.images.snapshot_remove(id);
             let _ = std::fs::remove_dir_all(&dir);
             for volume in volumes

@@ -9,6 +9,7 @@ use crate::journal::Journal;
 use crate::leaving::Leaving;
 use crate::pool::Pool;
 use crate::pull::Fetching;
+use crate::trees::Trees;
 use crate::{Error, failpoint};
 use proa_distribution::Registry;
 use proa_image::ImageStore;
@@ -54,6 +55,7 @@ pub struct Engine {
     pub(crate) events: Events,
     pub(crate) fetching: Fetching,
     pub(crate) pool: Pool,
+    pub(crate) trees: Trees,
     /// Compiled filters by what they depend on.
     filters: Mutex<HashMap<String, Vec<u8>>>,
     pub(crate) cgroup_v1: bool,
@@ -90,6 +92,7 @@ impl Engine {
             events: Events::default(),
             fetching: Fetching::default(),
             pool: Pool::new(prepared),
+            trees: Trees::default(),
             filters: Mutex::default(),
             cgroup_v1: std::path::Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists(),
             bounding: crate::system::bounding(),

@@ -238,6 +238,8 @@ impl Engine {
                 };
                 using.map(one).collect()
             };
+            // Those made ahead must not keep its layers.
+            engine.drop_trees();
             Ok(engine.images.remove(&wanted, options, &uses)?)
         })
         .await?;

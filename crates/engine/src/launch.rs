@@ -6,13 +6,13 @@ use crate::identity::{Tables, identity};
 use crate::plan::{self, Facts, device_facts, security};
 use crate::pool::Ready;
 use crate::record::ContainerRecord;
+use crate::root::Root;
 use crate::spec::other_container;
 use crate::state::{Exit, Run, State, Transition};
 use crate::{Engine, Error};
-use proa_image::Snapshot;
 use proa_network::{EndpointRequest, Published};
 use proa_oci::runtime::Spec;
-use proa_runtime::{Overlay, Rootfs, SandboxSpec};
+use proa_runtime::SandboxSpec;
 use proa_shim::{Forward, RuntimeChoice, StartRequest, Started};
 use proa_types::{ErrorKind, Kinded, SandboxId, Timestamp};
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +24,7 @@ use std::sync::Arc;
 struct Bundle {
     spec: Spec,
     filter: Option<Vec<u8>>,
-    rootfs: Rootfs,
+    root: Root,
 }
 
 impl Engine {
@@ -99,10 +99,9 @@ impl Engine {
     fn launch(self: &Arc<Self>, container: &Arc<Container>) -> Result<OwnedFd, Error> {
         passage("start.begin");
         let mut record = container.record();
-        let snapshot = self.images.snapshot(record.id.as_str())?;
-        clear_volatile(&snapshot, &record);
-        let mounted = self.mount_volumes(&mut record, &snapshot);
-        mounted.and_then(|()| self.launch_mounted(container, &record, &snapshot)).inspect_err(|_| {
+        let mut root = Root::of(&self.images, container, &record)?;
+        let mounted = self.mount_volumes(&mut record, &mut root);
+        mounted.and_then(|()| self.launch_mounted(container, &record, root)).inspect_err(|_| {
             self.unmount_volumes(&record);
         })
     }
@@ -111,9 +110,9 @@ impl Engine {
         &self,
         container: &Arc<Container>,
         record: &ContainerRecord,
-        snapshot: &Snapshot,
+        mut root: Root,
     ) -> Result<OwnedFd, Error> {
-        let (spec, filter) = self.planned(container, record, snapshot)?;
+        let (spec, filter) = self.planned(container, record, &mut root)?;
         let kind = SandboxSpec::of(&spec).map_err(|e| Error::Invalid(e.to_string()))?;
         let on_bridge = record.spec.host.network_mode == "bridge";
         let special = !record.spec.mac_address.is_empty() || !record.spec.host.cgroup_parent.is_empty();
@@ -123,7 +122,7 @@ impl Engine {
             None => self.prepare_for(&kind, record)?,
         };
         passage("start.sandbox");
-        let bundle = Bundle { spec, filter, rootfs: rootfs(snapshot, record) };
+        let bundle = Bundle { spec, filter, root };
         let started = self.run_in(container, record, &ready, bundle).and_then(|(started, published)| {
             let noted = self.note_run(container, &ready, &started, &published)?;
             Ok((started, noted))
@@ -146,9 +145,9 @@ impl Engine {
         &self,
         container: &Arc<Container>,
         record: &ContainerRecord,
-        snapshot: &Snapshot,
+        root: &mut Root,
     ) -> Result<(Spec, Option<Vec<u8>>), Error> {
-        let tables = Tables::new(roots(snapshot));
+        let tables = Tables::new(root.layers());
         let identity = identity(&tables, &record.spec.user, &record.spec.host.group_add)?;
         let devices = device_facts(record)?;
         let facts = Facts {
@@ -162,7 +161,9 @@ impl Engine {
             bounding: self.bounding,
         };
         let spec = plan::plan(record, &facts)?;
-        make_directories(snapshot, &spec, record)?;
+        if let Some(cwd) = working_dir(&spec, record) {
+            root.make_directory(cwd)?;
+        }
         let filter = self.filter(&security(record, self.bounding)?)?;
         Ok((spec, filter))
     }
@@ -187,10 +188,11 @@ impl Engine {
             })
         });
         let early = container.take_early();
+        let (rootfs, mount) = bundle.root.into_parts();
         let request = StartRequest {
             container: record.id.clone(),
             spec: bundle.spec,
-            rootfs: bundle.rootfs,
+            rootfs,
             filter: bundle.filter,
             open_stdin: record.spec.open_stdin,
             stdin_once: record.spec.stdin_once,
@@ -199,12 +201,14 @@ impl Engine {
             runtime: RuntimeChoice::Builtin,
             forwards: forwards.collect(),
             attached: early.iter().map(|(wants, _)| wants.clone()).collect(),
+            mounted: mount.is_some(),
             dir,
         };
         let sockets: Vec<_> = published
             .iter()
             .map(|port| port.listener.as_fd())
             .chain(early.iter().map(|(_, socket)| socket.as_fd()))
+            .chain(mount.iter().map(AsFd::as_fd))
             .collect();
         let started = ready.shim.start(request, &sockets)?;
         passage("start.shim");
@@ -354,7 +358,7 @@ impl Engine {
     }
 
     /// Makes the sources of a container's mounts reachable, and says where those of volumes are.
-    fn mount_volumes(&self, record: &mut ContainerRecord, snapshot: &Snapshot) -> Result<(), Error> {
+    fn mount_volumes(&self, record: &mut ContainerRecord, root: &mut Root) -> Result<(), Error> {
         let id = record.id.clone();
         for mount in &mut record.mounts {
             match mount.kind.as_str() {
@@ -363,7 +367,7 @@ impl Engine {
                     std::fs::create_dir_all(&mount.source)
                         .map_err(Error::io(mount.source.display().to_string()))?;
                 }
-                "volume" => mount.source = self.mount_volume(&id, mount, snapshot)?,
+                "volume" => mount.source = self.mount_volume(&id, mount, root)?,
                 _ => {}
             }
         }
@@ -391,64 +395,9 @@ fn failure(error: Error) -> Error {
     }
 }
 
-/// Where a snapshot's files are, topmost first.
-pub(crate) fn roots(snapshot: &Snapshot) -> Vec<PathBuf> {
-    match snapshot {
-        Snapshot::Overlay { lower, upper, .. } => std::iter::once(upper).chain(lower).cloned().collect(),
-        Snapshot::Directory(path) => vec![path.clone()],
-    }
-}
-
-fn rootfs(snapshot: &Snapshot, record: &ContainerRecord) -> Rootfs {
-    match snapshot {
-        Snapshot::Overlay { lower, upper, work } => Rootfs::Overlay(Overlay {
-            lower: lower.clone(),
-            upper: upper.clone(),
-            work: work.clone(),
-            // What will be removed anyway need not be written out.
-            volatile: record.spec.host.auto_remove,
-        }),
-        Snapshot::Directory(path) => Rootfs::Directory(path.clone()),
-    }
-}
-
-/// The kernel refuses a work directory that a volatile mount has used. A restart of a container that removes itself
-/// comes here with a file tree that is whole, since the machine has been up all the time (kernel: overlayfs.rst).
-fn clear_volatile(snapshot: &Snapshot, record: &ContainerRecord) {
-    if let (Snapshot::Overlay { work, .. }, State::Exited(_)) = (snapshot, &record.state) {
-        // It holds a file `dirty`.
-        let _ = std::fs::remove_dir_all(work.join("work/incompat/volatile"));
-    }
-}
-
-/// The working directory is made if it is missing, in the container's own layer.
-fn make_directories(snapshot: &Snapshot, spec: &Spec, record: &ContainerRecord) -> Result<(), Error> {
-    let Some(process) = &spec.process else { return Ok(()) };
-    let cwd = &process.cwd;
-    if cwd == Path::new("/") || record.mounts.iter().any(|mount| cwd.starts_with(&mount.destination)) {
-        return Ok(());
-    }
-    crate::system::make_working_dir(snapshot, cwd)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_volatile_mark_of_an_earlier_run_goes() {
-        let dir = std::env::temp_dir().join(format!("proa-engine-volatile-{}", std::process::id()));
-        let mark = dir.join("work/incompat/volatile");
-        std::fs::create_dir_all(&mark).unwrap();
-        std::fs::write(mark.join("dirty"), "").unwrap();
-        let snapshot = Snapshot::Overlay { lower: Vec::new(), upper: dir.join("upper"), work: dir.clone() };
-        let mut record = crate::system::plain_record();
-        clear_volatile(&snapshot, &record);
-        let kept = mark.exists();
-        record.state = State::Exited(Exit::default());
-        clear_volatile(&snapshot, &record);
-        let gone = !mark.exists();
-        std::fs::remove_dir_all(&dir).unwrap();
-        assert!(kept && gone, "kept at the first start: {kept}, gone at the next: {gone}");
-    }
+/// The working directory, if it is to be in the container's own files.
+fn working_dir<'a>(spec: &'a Spec, record: &ContainerRecord) -> Option<&'a Path> {
+    let cwd = spec.process.as_ref().map(|process| process.cwd.as_path())?;
+    let elsewhere = record.mounts.iter().any(|mount| cwd.starts_with(&mount.destination));
+    (cwd != Path::new("/") && !elsewhere).then_some(cwd)
 }

@@ -35,9 +35,11 @@ mod pull;
 mod record;
 mod removal;
 mod restore;
+mod root;
 pub mod spec;
 pub mod state;
 mod system;
+mod trees;
 mod volumes;
 mod wait;
 

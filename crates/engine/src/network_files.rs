@@ -22,7 +22,7 @@ impl Engine {
         };
         if let Some(other) = other_container(&host.network_mode) {
             let from = self.container_dir(&*self.find(other)?);
-            for name in ["hosts", "hostname", "resolv.conf"] {
+            for name in crate::trees::FILES {
                 let _ = std::fs::copy(from.join(name), dir.join(name));
             }
             return Ok(());

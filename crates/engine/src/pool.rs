@@ -142,6 +142,16 @@ impl Pool {
         QUIET.checked_sub(since).filter(|left| !left.is_zero())
     }
 
+    /// Whether nothing is to be made ahead.
+    pub(crate) fn is_off(&self) -> bool {
+        self.target.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether starts pause.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.until_quiet().is_none()
+    }
+
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,7 +185,10 @@ impl Engine {
             loop {
                 tokio::time::sleep(LOOK).await;
                 let Some(engine) = engine.upgrade() else { return };
-                engine.pool.follow_use();
+                if engine.pool.follow_use() <= 1 {
+                    let engine = Arc::clone(&engine);
+                    drop(tokio::task::spawn_blocking(move || engine.drop_trees()));
+                }
                 engine.make_ready();
                 for ready in engine.pool.surplus() {
                     let engine = Arc::clone(&engine);
@@ -199,6 +212,7 @@ impl Engine {
             }
             engine.pool.waiting.store(false, Ordering::Relaxed);
             engine.make_ready();
+            engine.make_trees();
         });
     }
 

@@ -124,6 +124,7 @@ impl Engine {
     /// Deletes the files of a container that does not exist any more.
     pub(crate) fn delete(&self, container: &Container, remains: Remains) {
         passage("remove.release");
+        drop(container.set_mounted(None));
         for volume in remains.volumes {
             if let Err(error) = self.volumes.delete(volume) {
                 tracing::warn!(container = container.id.short(), %error, "a volume was not deleted");

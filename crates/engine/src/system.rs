@@ -5,14 +5,10 @@ use crate::record::{ContainerRecord, ENGINE};
 use crate::spec::ContainerSpec;
 use crate::state::State;
 use crate::{Engine, Error};
-use proa_image::Snapshot;
 use proa_network::Addressing;
 use proa_oci::Digest;
 use proa_state::{Durability, Store};
 use proa_types::{ContainerId, Timestamp};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -76,6 +72,7 @@ impl Engine {
         }
         let engine = Arc::clone(self);
         let _ = blocking(move || {
+            engine.close_trees();
             for ready in engine.pool.close() {
                 engine.discard(ready);
             }
@@ -284,53 +281,4 @@ pub(crate) fn random_name() -> String {
     };
     let pick = |list: &[&str], n: usize| list.get(n % list.len()).copied().unwrap_or("proa").to_owned();
     format!("{}_{}{:02}", pick(&FIRST, number(0..4)), pick(&SECOND, number(4..8)), number(8..12) % 100)
-}
-
-/// Makes a working directory in the container's own layer, where no layer has it. Links are followed inside only.
-pub(crate) fn make_working_dir(snapshot: &Snapshot, cwd: &Path) -> Result<(), Error> {
-    let roots = crate::launch::roots(snapshot);
-    let inner = cwd.strip_prefix("/").unwrap_or(cwd);
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let open = |root: &OwnedFd, path: &Path| {
-        rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
-    };
-    let root = |path: &Path| {
-        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-    };
-    // A path with links may cross layers; the runtime resolves it in the whole. Only plain missing paths are made here.
-    let Some(upper) = roots.first() else { return Ok(()) };
-    let mut so_far = std::path::PathBuf::new();
-    let mut exists_below = true;
-    let own = root(upper).map_err(|e| Error::io(upper.display().to_string())(e.into()))?;
-    for part in inner.components() {
-        so_far.push(part);
-        if exists_below {
-            let found = roots.iter().find_map(|dir| {
-                let fd = root(dir).ok().and_then(|fd| open(&fd, &so_far).ok())?;
-                rustix::fs::fstat(&fd).ok()
-            });
-            match found.map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode)) {
-                Some(kind) if kind.is_dir() => continue,
-                // A file is in the way, or a link leads elsewhere: the start will say so.
-                Some(_) => return Ok(()),
-                None => exists_below = false,
-            }
-        }
-        copy_up_parents(&own, &so_far);
-    }
-    Ok(())
-}
-
-/// Makes every part of a path below an open root that is missing there. An existing directory of a lower layer becomes
-/// visible through it.
-fn copy_up_parents(root: &OwnedFd, path: &Path) {
-    let mut so_far = std::path::PathBuf::new();
-    for part in path.components() {
-        let parent = if so_far.as_os_str().is_empty() { Path::new(".").to_owned() } else { so_far.clone() };
-        so_far.push(part);
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Ok(dir) = rustix::fs::openat2(root, &parent, flags, Mode::empty(), resolve) else { return };
-        let _ = rustix::fs::mkdirat(&dir, part.as_os_str(), Mode::from_raw_mode(0o755));
-    }
 }

@@ -3,11 +3,10 @@
 use crate::engine::{blocking, passage};
 use crate::events::EventKind;
 use crate::record::MountPoint;
+use crate::root::Root;
 use crate::{Engine, Error};
-use proa_image::Snapshot;
 use proa_types::{ContainerId, Filters};
 use proa_volume::{Volume, VolumeSpec};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -81,28 +80,13 @@ impl Engine {
         &self,
         id: &ContainerId,
         mount: &MountPoint,
-        snapshot: &Snapshot,
+        root: &mut Root,
     ) -> Result<PathBuf, Error> {
-        if mount.copy {
-            self.fill(mount, snapshot)?;
+        if mount.copy
+            && let Some(dir) = root.open_directory(&mount.destination)?
+        {
+            self.volumes.populate(&mount.name, dir.as_fd())?;
         }
         Ok(self.volumes.mount(&mount.name, id)?)
-    }
-
-    /// The topmost layer that has the directory is the one the volume is filled from.
-    fn fill(&self, mount: &MountPoint, snapshot: &Snapshot) -> Result<(), Error> {
-        let inner = mount.destination.strip_prefix("/").unwrap_or(&mount.destination);
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        for root in crate::launch::roots(snapshot) {
-            let Ok(root) = rustix::fs::open(&root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else {
-                continue;
-            };
-            if let Ok(dir) = rustix::fs::openat2(&root, inner, flags, Mode::empty(), resolve) {
-                self.volumes.populate(&mount.name, dir.as_fd())?;
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 }

@@ -35,6 +35,23 @@ impl ImageStore {
         made
     }
 
+    /// Gives a snapshot that was made ahead its container's key.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] when there is one of that key; [`Error::Io`].
+    pub fn snapshot_rename(&self, from: &str, to: &str) -> Result<()> {
+        self.inner.check_key(to)?;
+        let mut catalog = self.inner.catalog_mut();
+        if catalog.containers.contains_key(to) {
+            return Err(taken(to));
+        }
+        let layers = catalog.containers.get(from).cloned().ok_or_else(|| no_snapshot(from))?;
+        self.inner.driver.rename(from, to)?;
+        catalog.containers.remove(from);
+        catalog.containers.insert(to.into(), layers);
+        Ok(())
+    }
+
     /// The paths of a snapshot made before.
     ///
     /// # Errors
@@ -101,7 +118,7 @@ impl Inner {
     fn hold_for(&self, key: &str, layers: &[Digest]) -> Result<Vec<LayerDir>> {
         let mut catalog = self.catalog_mut();
         if catalog.containers.contains_key(key) {
-            return Err(Error::Conflict(format!("there is a snapshot of {key} already")));
+            return Err(taken(key));
         }
         let dirs = self.dirs(&catalog, layers)?;
         catalog.containers.insert(key.into(), layers.to_vec());
@@ -158,6 +175,10 @@ impl Inner {
         self.discard(lost.into_iter().map(|(_, layer)| layer).collect());
         Ok(())
     }
+}
+
+fn taken(key: &str) -> Error {
+    Error::Conflict(format!("there is a snapshot of {key} already"))
 }
 
 fn no_snapshot(key: &str) -> Error {

@@ -1,6 +1,7 @@
 //! Which storage driver turns layers into a container's root file system.
 
 use crate::{DriverData, Error, Result, Snapshot};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::path::{Path, PathBuf};
 
 /// A storage driver, by its name on the command line.
@@ -51,6 +52,12 @@ pub(crate) trait Driver: Send + Sync {
     fn prepare(&self, key: &str, layers: &[LayerDir], note: &str) -> Result<Snapshot>;
     /// The paths of a container prepared before.
     fn paths(&self, key: &str, layers: &[LayerDir]) -> Snapshot;
+    /// Gives it another key.
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (self.home().join(format!("c-{from}")), self.home().join(format!("c-{to}")));
+        let renamed = renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE);
+        renamed.map_err(|e| Error::io(format!("cannot rename {}", from.display()))(e.into()))
+    }
     /// Removes it; absent is fine.
     fn remove(&self, key: &str) -> Result<()>;
     /// The directory that has been written to.

@@ -116,6 +116,9 @@ fn propagation(text: &str) -> Result<Option<(u64, bool)>, Error> {
 /// The container's root as a detached mount.
 fn root(request: &StartContainer<'_>) -> Result<OwnedFd, Error> {
     let asked = propagation(&request.spec.linux.rootfs_propagation)?;
+    if let Some(mounted) = &request.mounted {
+        return mounted.try_clone().map_err(|error| Error::step("copy a descriptor", error));
+    }
     match &request.rootfs {
         Rootfs::Overlay(overlay) => {
             overlay::mount(overlay, mask::label_option(&request.spec.linux.mount_label).as_deref())

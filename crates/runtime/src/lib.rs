@@ -50,4 +50,4 @@ pub use container::{Container, Exec, ExecOptions};
 pub use error::Error;
 pub use sandbox::Sandbox;
 pub use spec::SandboxSpec;
-pub use start::{Overlay, Rootfs, StartContainer, Stdio, TerminalSize};
+pub use start::{Overlay, Rootfs, StartContainer, Stdio, TerminalSize, make_mount_points};

@@ -3,7 +3,7 @@
 use crate::seccomp::Program;
 use proa_oci::runtime::Spec;
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Everything stage 2 needs.
@@ -17,6 +17,8 @@ pub struct StartContainer<'a> {
     pub spec: &'a Spec,
     /// The container's root.
     pub rootfs: Rootfs,
+    /// The root as a mount made ahead of what `rootfs` says, attached nowhere ([`Overlay::mount`]).
+    pub mounted: Option<OwnedFd>,
     /// The filter of system calls. `None` compiles `linux.seccomp` where the specification has it.
     pub filter: Option<Program>,
     /// Standard streams.
@@ -45,6 +47,7 @@ impl<'a> StartContainer<'a> {
             bundle,
             spec,
             rootfs,
+            mounted: None,
             filter: None,
             stdio,
             init: false,
@@ -77,6 +80,37 @@ pub struct Overlay {
     pub work: PathBuf,
     /// Whether nothing is ever synced: for containers whose changes nobody keeps.
     pub volatile: bool,
+}
+
+impl Overlay {
+    /// Mounts it, attached nowhere: it goes with its last descriptor.
+    ///
+    /// # Errors
+    /// [`crate::Error::Step`]: a directory is missing, or the filesystem cannot carry an overlay.
+    pub fn mount(&self) -> Result<OwnedFd, crate::Error> {
+        crate::overlay::mount(self, None)
+    }
+}
+
+/// Makes the directories and empty files in a root that mounts are to be put on, where they are missing. Links are
+/// followed as the container would see them.
+///
+/// # Errors
+/// [`crate::Error::Step`] names the path that cannot be made.
+pub fn make_mount_points(
+    root: BorrowedFd<'_>,
+    directories: &[&Path],
+    files: &[&Path],
+) -> Result<(), crate::Error> {
+    use crate::inside::{directory, file, relative};
+    let failed = |path: &Path| {
+        let what = format!("make the mount point {}", path.display());
+        move |error| crate::Error::step(what, error)
+    };
+    for path in directories {
+        directory(root, relative(path)).map_err(failed(path))?;
+    }
+    files.iter().try_for_each(|path| file(root, relative(path)).map(drop).map_err(failed(path)))
 }
 
 /// Standard streams of a process.

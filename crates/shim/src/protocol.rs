@@ -61,7 +61,10 @@ pub struct StartRequest {
     pub forwards: Vec<Forward>,
     /// Streams attached from the beginning; their sockets come behind those of the ports.
     pub attached: Vec<AttachRequest>,
-    /// Bundle directory of the container; the exit record goes there too.
+    /// Whether the root, mounted already as `rootfs` says and attached nowhere, comes last.
+    #[serde(default)]
+    pub mounted: bool,
+    /// Bundle directory of the container.
     pub dir: PathBuf,
 }
 

@@ -39,10 +39,11 @@ pub(crate) async fn list(call: Call) -> Handled {
 }
 
 pub(crate) async fn create(call: Call) -> Handled {
-    let wanted = call.query.text("name").map(name).transpose()?;
-    let platform = container::platform(call.query.text("platform"))?;
-    let Call { api, request, .. } = call;
+    let Call { api, request, query, .. } = call;
+    // Before anything is refused: a client that still writes when the connection closes would not read why.
     let request: ContainerCreateRequest = document(request.into_body()).await?;
+    let wanted = query.text("name").map(name).transpose()?;
+    let platform = container::platform(query.text("platform"))?;
     let spec = wire_create::spec(request)?;
     let created = api.engine.create(wanted, spec, platform).await?;
     Ok(json(StatusCode::CREATED, &CreateResponse { id: created.id.to_string(), warnings: created.warnings }))

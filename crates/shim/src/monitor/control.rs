@@ -149,8 +149,9 @@ impl Monitor {
             );
             return Err(Failure::new(ErrorKind::NotImplemented, message));
         }
+        let mounted = if request.mounted { listeners.pop() } else { None };
         if listeners.len() != request.forwards.len() + request.attached.len() {
-            return Err(Failure::new(ErrorKind::InvalidArgument, "a socket is missing"));
+            return Err(Failure::new(ErrorKind::InvalidArgument, "a descriptor is missing"));
         }
         let sockets = listeners.split_off(request.forwards.len());
         let clients =
@@ -166,6 +167,7 @@ impl Monitor {
         let id = request.container.as_str().to_owned();
         let mut start = StartContainer::new(&id, &request.dir, &request.spec, request.rootfs, stdio);
         start.filter = program(request.filter.as_deref())?;
+        start.mounted = mounted;
         start.init = request.init;
         start.degrade = true;
         let mut container = sandbox.start(start)?;
