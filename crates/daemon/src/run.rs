@@ -17,6 +17,7 @@ use proa_volume::Volumes;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Descriptors this process may hold: two for each published port, some for each container.
@@ -147,7 +148,7 @@ fn part(part: &'static str) -> impl Fn(String) -> Error {
 }
 
 fn compose(config: &Config) -> Result<Arc<Engine>, Error> {
-    let store = Store::open(&config.data_root.join("state")).map_err(|e| part("state")(e.to_string()))?;
+    let store = open_store(&config.data_root.join("state")).map_err(|e| part("state")(e.to_string()))?;
     let store = Arc::new(store);
     let driver: DriverKind = driver(&config.storage_driver)?;
     let images = ImageStore::open_with(&config.data_root, Arc::clone(&store), driver);
@@ -292,4 +293,18 @@ pub(crate) fn validate(config: &Config) -> Result<(), Error> {
     driver(&config.storage_driver)?;
     engine_config(config)?;
     bridge(config).map(drop)
+}
+
+/// Opens the store. A daemon that was killed a moment ago may still hold it: by a child that has not executed its
+/// program yet, or because the kernel is not done with its threads.
+fn open_store(path: &Path) -> Result<Store, proa_state::Error> {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        match Store::open(path) {
+            Err(proa_state::Error::Locked { .. }) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            opened => return opened,
+        }
+    }
 }
