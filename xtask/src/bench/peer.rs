@@ -64,6 +64,10 @@ impl Peer {
             "--events-backend".into(),
             "none".into(),
         ]);
+        // Debian's default, crun 1.8, refuses hosts with both cgroup versions.
+        if let Some(runc) = which("runc") {
+            client.extend(["--runtime".into(), runc.display().to_string()]);
+        }
         Some(Self { name: "podman (no network)", client, host: None, daemon: None, dir: dir.into() })
     }
 
@@ -111,9 +115,12 @@ impl Peer {
         output(&mut command)
     }
 
-    /// The options of `run` that this peer needs: podman has no network here.
+    /// The options of `run` that this peer needs. Podman is measured without a network, and must not raise limits
+    /// where the host lacks the right.
     pub(crate) fn options(&self) -> &'static [&'static str] {
-        if self.host.is_some() { &[] } else { &["--network", "none"] }
+        const PODMAN: [&str; 6] =
+            ["--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"];
+        if self.host.is_some() { &[] } else { &PODMAN }
     }
 
     /// The daemon's process.
