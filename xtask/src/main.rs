@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask verify | fix | test [SUITE] | bench NAME`.
+//! Project tasks: `cargo xtask verify | fix | test [SUITE] | fuzz TARGET | bench NAME`.
 //!
 //! `verify` never writes to the tree, `fix` does. `test` installs or builds what the tests need, says what it
 //! does, and caches it. Each task ends by saying what passed.
@@ -23,6 +23,8 @@ usage: cargo xtask TASK
                       other ARGS go to the test program (a filter, --list, --nocapture)
   test crash [ARGS]   the daemon killed at every step
   test vm             runtime and engine tests in a small VM: pure cgroup v2, AppArmor, an older kernel
+  fuzz [TARGET] [--seconds N]
+                      feeds parsers mutated input: one target or all, each for N seconds (60)
   bench NAME          start";
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["verify"] => verify::verify(),
         ["fix"] => verify::fix(),
         ["test", rest @ ..] => test::test(rest),
+        ["fuzz", rest @ ..] => test::fuzz(rest),
         ["bench", name, rest @ ..] => bench::bench(name, rest),
         _ => Err(USAGE.to_owned()),
     };

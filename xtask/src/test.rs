@@ -72,6 +72,31 @@ fn unit(tally: &mut Tally) {
     tally.run_with("unit", &mut command, Tally::count_skipped);
 }
 
+/// Crates with fuzz tests beside the code; those of public parsers are in `fuzz/`.
+const FUZZED: [&str; 6] =
+    ["proa-fuzz", "proa-logs", "proa-shim", "proa-distribution", "proa-daemon", "proa-cli"];
+
+/// Runs the fuzz targets whose names contain the word given, or all, one after another.
+pub(crate) fn fuzz(words: &[&str]) -> Outcome {
+    let (target, seconds) = match words {
+        [] => ("", "60"),
+        ["--seconds", seconds] => ("", *seconds),
+        [target] => (*target, "60"),
+        [target, "--seconds", seconds] => (*target, *seconds),
+        _ => return Err("usage: cargo xtask fuzz [TARGET] [--seconds N]".into()),
+    };
+    let mut tally = Tally::default();
+    let mut command = cargo();
+    command.arg("test").args(FUZZED.iter().flat_map(|name| ["-p", name])).args([
+        "--lib",
+        "--tests",
+        "--no-fail-fast",
+    ]);
+    command.args(["--", &format!("fuzz_{target}"), "--test-threads", "1", "--show-output"]);
+    tally.run_with("fuzz", command.env("PROA_FUZZ_SECONDS", seconds), Tally::count_skipped);
+    tally.finish()
+}
+
 fn suite(tally: &mut Tally, fixtures: &Fixtures, name: &str, rest: &[&str]) {
     tally.run(name, fixtures.apply(&mut program(name, rest)));
 }

@@ -5,6 +5,8 @@ mod app;
 mod commands;
 mod config;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod help;
 mod man;
 mod output;

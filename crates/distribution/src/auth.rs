@@ -236,6 +236,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fuzz_challenge() {
+        let seeds: [&[u8]; 2] = [
+            br#"Bearer realm="https://a.example/token",service="r.example",scope="repository:x:pull,push""#,
+            b"Basic realm=x",
+        ];
+        proa_fuzz::run("challenge", &seeds, |bytes| {
+            let text = std::str::from_utf8(bytes).unwrap_or_default();
+            if let Some(Challenge::Bearer { realm, .. }) = parse_challenge(text) {
+                let host = Host { authority: "r.example".into(), security: Security::Tls };
+                let _ = resolve(&host, &realm);
+            }
+            assert!(encode(text).is_ascii());
+        });
+    }
+
+    #[test]
     fn challenges_are_read() {
         let text =
             r#"Bearer realm="https://a.example/token",service="r.example",scope="repository:x:pull,push""#;

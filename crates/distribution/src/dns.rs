@@ -146,6 +146,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fuzz_dns() {
+        let mut packet = question(7, "a.example", 1).unwrap_or_default();
+        packet.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 10, 1, 2, 3]);
+        proa_fuzz::run("dns", &[&packet, b"nameserver 1.2.3.4", b"10.0.0.1 a b # c"], |bytes| {
+            let _ = parse(bytes, 7);
+            let text = std::str::from_utf8(bytes).unwrap_or_default();
+            let _ = (servers(text), in_hosts(text, "a"), question(1, text, 28));
+        });
+    }
+
+    #[test]
     fn hosts_and_servers_are_read() {
         let hosts = "127.0.0.1 localhost # loop\n::1 localhost\n10.0.0.5\tregistry.lab registry\n";
         assert_eq!(in_hosts(hosts, "REGISTRY"), ["10.0.0.5".parse::<IpAddr>().unwrap()]);

@@ -7,6 +7,8 @@
 mod config;
 mod error;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod json;
 mod local;
 mod reader;

@@ -11,6 +11,8 @@
 
 mod client;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod monitor;
 mod protocol;
 mod wire;
