@@ -22,9 +22,9 @@ usage: cargo xtask TASK
   test e2e [ARGS]     the engine through stock clients; `--against dockerd` proves the tests themselves;
                       other ARGS go to the test program (a filter, --list, --nocapture)
   test crash [ARGS]   the daemon killed at every step
-  test vm             runtime and engine tests in a small VM: pure cgroup v2, AppArmor, an older kernel
   fuzz [TARGET] [--seconds N]
                       feeds parsers mutated input: one target or all, each for N seconds (60)
+  test vm [FILTERS]   runtime and engine tests in a small VM: pure cgroup v2, AppArmor, an older kernel
   bench NAME          start";
 
 fn main() -> ExitCode {

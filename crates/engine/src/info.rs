@@ -19,6 +19,8 @@ pub struct Info {
     pub driver: String,
     /// Whether cgroups are v1.
     pub cgroup_v1: bool,
+    /// Whether AppArmor is active.
+    pub apparmor: bool,
     /// Processors.
     pub processors: usize,
     /// Bytes of memory.
@@ -45,9 +47,6 @@ impl Engine {
         if let Some(bridge) = &self.bridge {
             warnings.extend(bridge.obstacles().unwrap_or_default());
         }
-        if !std::path::Path::new("/sys/kernel/security/apparmor").exists() {
-            tracing::trace!("AppArmor is not in this kernel");
-        }
         Info {
             id: self.id.clone(),
             containers: all.len(),
@@ -56,6 +55,7 @@ impl Engine {
             images: self.images.list().len(),
             driver: self.images.driver_name().to_owned(),
             cgroup_v1: self.cgroup_v1,
+            apparmor: proa_runtime::has_apparmor(),
             processors: crate::system::processors(),
             memory: memory(),
             host_name: read("/proc/sys/kernel/hostname"),

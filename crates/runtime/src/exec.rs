@@ -166,9 +166,8 @@ fn make(target: &Target<'_>, channel: &Channel) -> Result<(i32, OwnedFd), Error>
     let failed = |error: std::io::Error| Error::step("make a process in the container", error);
     let own = openat(CWD, "/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| failed(error.into()))?;
-    move_into_thread_name_spaces(target.pidfd, ThreadNameSpaceType::PROCESS_ID).map_err(|error| {
-        Error::State { needed: "running", reason: std::io::Error::from(error).to_string() }
-    })?;
+    move_into_thread_name_spaces(target.pidfd, ThreadNameSpaceType::PROCESS_ID)
+        .map_err(|error| refused(error, "enter the container's pid namespace"))?;
     let made = clone3(&Clone3 { cgroup: birthplace::unified(target.cgroup), ..Clone3::default() });
     if let Ok(Cloned::Child) = made {
         match (channel.fd().try_clone_to_owned(), birthplace::enter_v1(target.cgroup)) {
@@ -178,9 +177,21 @@ fn make(target: &Target<'_>, channel: &Channel) -> Result<(i32, OwnedFd), Error>
         }
     }
     let back = move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID));
-    let Cloned::Parent { pid, pidfd } = made.map_err(failed)? else { unreachable!("the child went its way") };
+    // The namespace of a first process that has just ended takes no other (ENOMEM, alloc_pid in kernel/pid.c).
+    let made = made.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOMEM) if has_ended(target.pidfd) => refused(rustix::io::Errno::SRCH, ""),
+        _ => failed(error),
+    });
+    let Cloned::Parent { pid, pidfd } = made? else { unreachable!("the child went its way") };
     back.map_err(|error| failed(error.into()))?;
     Ok((pid, pidfd))
+}
+
+/// Whether a process has ended: its pidfd is readable then.
+fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// The process: never returns.
@@ -225,10 +236,16 @@ fn enter(container: BorrowedFd<'_>, user: bool) -> Result<(), Error> {
     if user {
         kinds |= ThreadNameSpaceType::USER;
     }
-    move_into_thread_name_spaces(container, kinds).map_err(|error| match error {
+    move_into_thread_name_spaces(container, kinds)
+        .map_err(|error| refused(error, "enter the container's namespaces"))
+}
+
+/// A process that has ended, and waits to be waited for, has no namespaces any more.
+fn refused(error: rustix::io::Errno, step: &str) -> Error {
+    match error {
         rustix::io::Errno::SRCH => {
             Error::State { needed: "running", reason: "its first process has ended".into() }
         }
-        error => Error::step("enter the container's namespaces", error),
-    })
+        error => Error::step(step, error),
+    }
 }

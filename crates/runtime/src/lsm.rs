@@ -47,11 +47,10 @@ impl Labels {
     pub(crate) fn apply(&self, proc: BorrowedFd<'_>) -> Result<(), Error> {
         if let Some(profile) = &self.apparmor {
             let text = format!("exec {profile}");
+            // The first file is there since Linux 5.1; the second may be another module's.
             write(proc, "self/attr/apparmor/exec", &text)
                 .or_else(|_| write(proc, "self/attr/exec", &text))
-                .map_err(|error| {
-                Error::step(format!("set AppArmor profile {profile:?} (is it loaded?)"), error)
-            })?;
+                .map_err(|error| refused(profile, error))?;
         }
         if let Some(label) = &self.selinux {
             write(proc, "self/attr/exec", label)
@@ -61,8 +60,17 @@ impl Labels {
     }
 }
 
+/// The kernel answers ENOENT for a profile it does not have (`change_onexec` in security/apparmor/domain.c).
+fn refused(profile: &str, error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        let advice = "load it with apparmor_parser -r FILE, or use unconfined";
+        return Error::spec("AppArmor profile", format!("{profile:?} is not loaded: {advice}"));
+    }
+    Error::step(format!("set AppArmor profile {profile:?}"), error)
+}
+
 /// Whether AppArmor is active.
-pub(crate) fn has_apparmor() -> bool {
+pub fn has_apparmor() -> bool {
     std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"))
 }
 

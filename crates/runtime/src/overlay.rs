@@ -18,12 +18,19 @@ const LONGEST: usize = 255;
 
 /// Mounts it.
 pub(crate) fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd, Error> {
-    match try_mount(overlay, label, true) {
-        // Before Linux 6.7 there is no "lowerdir+".
+    match try_mount(overlay, label, appends(rustix::system::uname().release().to_bytes())) {
         Err((Errno::INVAL, true)) => try_mount(overlay, label, false),
         other => other,
     }
     .map_err(|(error, _)| Error::step(format!("mount the overlay of {}", overlay.upper.display()), error))
+}
+
+/// Whether a kernel of this release has "lowerdir+" (Linux 6.7). An older one would say in its log that it was asked.
+fn appends(release: &[u8]) -> bool {
+    let release = String::from_utf8_lossy(release);
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(7))
 }
 
 /// The error, and whether it may be about "lowerdir+".
@@ -52,7 +59,6 @@ fn try_mount(overlay: &Overlay, label: Option<&str>, one_by_one: bool) -> Result
     if let Some(label) = label {
         fsconfig_set_string(&fs, "context", label).map_err(plain)?;
     }
-    // Before Linux 6.5 overlay looks at its options here only.
     // Kernels before 6.5 look the directories up at creation, later ones when they are set.
     let create = || fsconfig_create(&fs);
     let created = if numbers { among_descriptors(create) } else { create() };
@@ -136,6 +142,20 @@ mod tests {
         let text = joined(&many, &mut held).unwrap();
         assert_eq!(text.split(':').filter_map(|number| number.parse::<i32>().ok()).count(), 40);
         assert_eq!(held.len(), 40);
+    }
+
+    #[test]
+    fn only_kernels_that_have_it_are_asked_to_append() {
+        for (release, has) in [
+            ("6.1.0-56-cloud-amd64", false),
+            ("6.6.9", false),
+            ("6.7.0-rc1", true),
+            ("6.18.44", true),
+            ("7.0", true),
+        ] {
+            assert_eq!(appends(release.as_bytes()), has, "{release}");
+        }
+        assert!(!appends(b"5.15.0-generic") && !appends(b""));
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Daemon {
     pub fn request_with(&self, method: &str, path: &str, body: &str) -> Option<String> {
         use std::io::{Read, Write};
         let mut stream = UnixStream::connect(self.socket()).ok()?;
-        stream.set_read_timeout(Some(command::LIMIT)).ok()?;
+        stream.set_read_timeout(Some(command::limit())).ok()?;
         let head = "Host: docker\r\nConnection: close\r\nContent-Type: application/json";
         write!(stream, "{method} {path} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
             .ok()?;

@@ -15,7 +15,7 @@ pub mod suite;
 pub use client::{Client, Ctx};
 pub use command::Output;
 pub use daemon::Daemon;
-pub use suite::Suite;
+pub use suite::{Emulation, Suite};
 
 use std::path::PathBuf;
 

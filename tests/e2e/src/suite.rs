@@ -11,20 +11,51 @@ pub struct Suite {
     daemon: Arc<Mutex<Option<Arc<Daemon>>>>,
     trials: Vec<Trial>,
     before: Holdings,
+    emulation: Option<Emulation>,
+}
+
+/// What is run where the processor is emulated: many times slower, so not everything with every client.
+#[derive(Debug, Clone, Copy)]
+pub struct Emulation {
+    /// Obligations left out, each with the reason.
+    pub left_out: &'static [(&'static str, &'static str)],
+    /// Obligations run with the stock clients too; the others run with our own alone.
+    pub stock: &'static [&'static str],
 }
 
 impl Default for Suite {
     fn default() -> Self {
-        Self { clients: Client::all(), daemon: Arc::default(), trials: Vec::new(), before: Holdings::now() }
+        Self {
+            clients: Client::all(),
+            daemon: Arc::default(),
+            trials: Vec::new(),
+            before: Holdings::now(),
+            emulation: None,
+        }
     }
 }
 
 impl Suite {
+    /// A suite that keeps to `emulation` if this machine is emulated.
+    pub fn with_emulation(emulation: Emulation) -> Self {
+        let emulated = std::env::var_os("PROA_EMULATED").is_some();
+        Self { emulation: emulated.then_some(emulation), ..Self::default() }
+    }
+
     /// An obligation on the shared daemon, through every client.
     pub fn each(&mut self, name: &str, test: fn(&Ctx)) {
-        for client in self.clients.clone() {
-            self.with(&client, name, test);
+        if let Some(reason) = self.left_out(name) {
+            return self.skipped(name, reason);
         }
+        let ours_alone = self.emulation.is_some_and(|emulation| !emulation.stock.contains(&name));
+        for client in self.clients.clone().iter().filter(|client| client.is_ours() || !ours_alone) {
+            self.with(client, name, test);
+        }
+    }
+
+    fn left_out(&self, name: &str) -> Option<&'static str> {
+        let left_out = self.emulation?.left_out;
+        left_out.iter().find(|(left, _)| *left == name).map(|(_, reason)| *reason)
     }
 
     /// An obligation that needs something of this machine or of the daemon: where `lack` says that it is not there,

@@ -6,7 +6,7 @@
 mod cases;
 
 fn main() {
-    let mut suite = proa_e2e::Suite::default();
+    let mut suite = proa_e2e::Suite::with_emulation(cases::EMULATION);
     cases::add(&mut suite);
     suite.run()
 }

@@ -43,6 +43,7 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
             .map(|image| image.config.os.clone())
             .filter(|os| !os.is_empty())
             .unwrap_or_else(|| "linux".into()),
+        app_armor_profile: apparmor(&record.spec.host.security_opt),
         exec_ids: super::nullable(view.execs.iter().map(ToString::to_string).collect()),
         host_config: host_config(&record.spec, log),
         graph_driver: wire::GraphDriver {
@@ -63,6 +64,12 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
         network_settings: network(record, engine),
         ..ContainerInspect::default()
     }
+}
+
+/// The profile that was named; the last counts.
+fn apparmor(options: &[String]) -> String {
+    let profiles = options.iter().filter_map(|option| option.strip_prefix("apparmor"));
+    profiles.filter_map(|rest| rest.strip_prefix(['=', ':'])).next_back().unwrap_or_default().to_owned()
 }
 
 fn log_options(view: &ContainerView, engine: &Engine) -> BTreeMap<String, String> {

@@ -55,7 +55,7 @@ pub(crate) async fn info(call: Call) -> Handled {
     let (info, config) = (call.engine().info(), call.engine().config());
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-    let security = security_options(info.cgroup_v1);
+    let security = security_options(info.cgroup_v1, info.apparmor);
     let runtimes = runtimes(&config);
     ok(&Info {
         id: info.id,
@@ -133,10 +133,11 @@ fn runtimes(config: &proa_engine::EngineConfig) -> BTreeMap<String, wire::Runtim
     runtimes
 }
 
-fn security_options(cgroup_v1: bool) -> Vec<String> {
+fn security_options(cgroup_v1: bool, apparmor: bool) -> Vec<String> {
     let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
-    if std::path::Path::new("/sys/kernel/security/apparmor").exists() {
-        options.push("name=apparmor".into());
+    // A profile is applied where one is named; there is no default one.
+    if apparmor {
+        options.push("name=apparmor,profile=unconfined".into());
     }
     if !cgroup_v1 {
         options.push("name=cgroupns".into());

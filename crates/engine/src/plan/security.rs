@@ -93,7 +93,7 @@ pub(crate) fn security(record: &ContainerRecord, bounding: u64) -> Result<Securi
     let mut security = Security {
         names,
         no_new_privileges: false,
-        apparmor: String::new(),
+        apparmor: unconfined(),
         filter,
         masked: paths(host.masked_paths.as_deref(), &masked(), host.privileged),
         readonly: paths(host.readonly_paths.as_deref(), &READONLY.map(Into::into), host.privileged),
@@ -102,6 +102,13 @@ pub(crate) fn security(record: &ContainerRecord, bounding: u64) -> Result<Securi
         apply(&mut security, option)?;
     }
     Ok(security)
+}
+
+/// What a container runs under if it names no profile: there is no default one. Said by name where AppArmor is active,
+/// so that a container does not inherit the profile of a confined engine.
+fn unconfined() -> String {
+    let name = if proa_runtime::has_apparmor() { "unconfined" } else { "" };
+    name.to_owned()
 }
 
 fn paths(asked: Option<&[String]>, default: &[String], privileged: bool) -> Vec<std::path::PathBuf> {
@@ -127,7 +134,7 @@ fn apply(security: &mut Security, option: &str) -> Result<(), Error> {
         ("seccomp", "unconfined") => security.filter = Filter::Unconfined,
         ("seccomp", "builtin" | "") => security.filter = Filter::Default,
         ("seccomp", profile) => security.filter = Filter::Custom(profile.to_owned()),
-        ("apparmor", "unconfined") => security.apparmor = String::new(),
+        ("apparmor", "unconfined") => security.apparmor = unconfined(),
         ("apparmor", profile) => security.apparmor = profile.to_owned(),
         // Labels have a meaning only where SELinux is on, which the caller has checked and warned about.
         ("label" | "writable-cgroups", _) => {}

@@ -194,6 +194,18 @@ fn the_number_of_processes_is_bounded() {
 }
 
 #[test]
+fn processor_time_is_bounded() {
+    let Some(mut group) = Group::new(&[]) else { return };
+    if group.cgroup().places().unwrap().cpu == Place::Absent {
+        println!("skipped: no cpu controller");
+        return;
+    }
+    group.cgroup().set(&json(r#"{"cpu":{"quota":5000,"period":100000}}"#)).unwrap();
+    group.shell("while :; do :; done");
+    eventually("a throttled period", || group.cgroup().stats().unwrap().cpu.throttled_periods > 2);
+}
+
+#[test]
 fn a_frozen_group_stands_still_and_can_be_killed() {
     let Some(mut group) = Group::new(&[]) else { return };
     group.shell("while :; do :; done");

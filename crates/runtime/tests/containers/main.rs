@@ -9,6 +9,7 @@ mod commands;
 mod equality;
 mod life;
 mod roots;
+mod unified;
 mod world;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -37,14 +38,14 @@ fn main() {
 }
 
 fn tests() -> Vec<Test> {
-    [commands::TESTS, equality::TESTS, life::TESTS, roots::TESTS].concat()
+    [commands::TESTS, equality::TESTS, life::TESTS, roots::TESTS, unified::TESTS].concat()
 }
 
 fn alone(name: &str) -> Result<(), Failed> {
     let program = std::env::current_exe()?;
     // A test that hangs is ended, and fails.
     let output = std::process::Command::new("timeout")
-        .args(["-k", "5", "120"])
+        .args(["-k", "5", "600"])
         .arg(program)
         .args(["alone", name])
         .output()?;

@@ -20,6 +20,7 @@ pub(crate) struct World {
 impl Drop for World {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(self.group()));
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             let _ = std::fs::remove_dir(hierarchy.path().join(self.group()));
         }
@@ -108,6 +109,16 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn container(&self) -> &Container {
         self.container.as_ref().unwrap()
+    }
+
+    /// Reads what it writes until that ends with `end`.
+    pub(crate) fn read_until(&mut self, end: &str) -> String {
+        let mut bytes = Vec::new();
+        let mut next = [0];
+        while !bytes.ends_with(end.as_bytes()) && self.output.read(&mut next).unwrap() > 0 {
+            bytes.push(next[0]);
+        }
+        String::from_utf8(bytes).unwrap()
     }
 
     pub(crate) fn finish(mut self) -> (String, i32) {

@@ -44,6 +44,22 @@ pub(crate) fn add(s: &mut Suite) {
         let said = format!("{}{}", out.out(), out.err());
         assert!(said.contains("can't fork") || said.contains("esource temporarily unavailable"), "{said}");
     });
+    s.each(
+        "the cgroup namespace must be the container's own by default on cgroup v2, and the host's on v1",
+        |c| {
+            let (default, other) = if v1() { ("host", "private") } else { ("private", "host") };
+            let name = c.name("c");
+            c.start(&name, &[], "sleep 60");
+            assert_eq!(c.inspect(&name, "{{.HostConfig.CgroupnsMode}}"), default);
+            let host = std::fs::read_link("/proc/self/ns/cgroup").unwrap().display().to_string();
+            let show = "readlink /proc/self/ns/cgroup";
+            assert_eq!(c.sh(&[], show) == host, v1());
+            assert_eq!(c.sh(&["--cgroupns", other], show) == host, !v1());
+            if !v1() {
+                assert_eq!(c.sh(&[], "cat /proc/self/cgroup"), "0::/");
+            }
+        },
+    );
     s.each("--device-write-bps and --blkio-weight must be accepted or warned about", |c| {
         let name = c.name("c");
         let disk = disk();
@@ -65,6 +81,9 @@ pub(crate) fn add(s: &mut Suite) {
         if v1() {
             let rules = read(c, &name, "blkio", "blkio.throttle.write_bps_device");
             assert!(rules.ends_with("1048576"), "{rules}");
+        } else {
+            let rules = read(c, &name, "", "io.max");
+            assert!(rules.contains("wbps=1048576"), "{rules}");
         }
     });
     s.each("limits that are too small must be refused", |c| {
@@ -103,8 +122,8 @@ fn read(c: &Ctx, name: &str, controller: &str, file: &str) -> String {
 /// The disk that holds the root filesystem, or the first there is.
 fn disk() -> String {
     let disks = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let name = disks
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .find(|name| name.starts_with(['v', 's', 'n']));
+    let mut names: Vec<_> = disks.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_by_key(|name| !name.starts_with(['v', 's', 'n']));
+    let name = names.into_iter().next();
     format!("/dev/{}", name.expect("a disk"))
 }

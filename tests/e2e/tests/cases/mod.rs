@@ -3,6 +3,7 @@
 mod answers;
 mod attach;
 mod disk;
+mod emulation;
 mod errors;
 mod exec;
 mod images;
@@ -14,6 +15,8 @@ mod registry;
 mod run;
 mod security;
 mod volumes;
+
+pub(crate) use emulation::EMULATION;
 
 /// Adds every obligation.
 pub(crate) fn add(suite: &mut proa_e2e::Suite) {

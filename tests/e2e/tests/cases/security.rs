@@ -97,6 +97,12 @@ pub(crate) fn add(s: &mut Suite) {
             "CVE-2020-15257"
         );
     });
+    let lack = apparmor_is_lacking();
+    s.needing(
+        lack,
+        "AppArmor profiles must be applied, and refused by name where they are not loaded",
+        apparmor,
+    );
     s.each("mounts over /proc must be refused", |c| {
         assert_ne!(c.run_sh(&["-v", "/tmp:/proc"], "true").code, 0);
         assert_ne!(c.run_sh(&["-v", "/tmp:/proc/sys"], "true").code, 0);
@@ -109,6 +115,39 @@ pub(crate) fn add(s: &mut Suite) {
         let out = c.run(&["run", "--rm", "-u", "someone", &tag, "/bin/sh", "-c", "true"]);
         assert_ne!(out.code, 0, "CVE-2024-9676");
     });
+}
+
+/// The profile that `cargo xtask test vm` loads: all is allowed but to read `/etc/plain`.
+const PROFILE: &str = "proa-test";
+
+fn apparmor_is_lacking() -> Option<&'static str> {
+    let loaded = std::fs::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap_or_default();
+    if !std::path::Path::new("/sys/kernel/security/apparmor").exists() {
+        return Some("this kernel runs without AppArmor");
+    }
+    let missing = !loaded.contains(&format!("{PROFILE} ("));
+    missing.then_some("the profile proa-test is not loaded; the machine of `cargo xtask test vm` has it")
+}
+
+fn apparmor(c: &Ctx) {
+    const CURRENT: &str = "cat /proc/self/attr/current";
+    let option = format!("apparmor={PROFILE}");
+    let confined = format!("{PROFILE} (enforce)");
+    assert_eq!(c.sh(&["--security-opt", &option], CURRENT), confined);
+    let denied = c.run_sh(&["--security-opt", &option], "cat /etc/plain");
+    assert!(denied.code != 0 && denied.err().contains("Permission denied"), "{}", denied.err());
+    let name = c.name("c");
+    c.start(&name, &["--security-opt", &option], "sleep 60");
+    assert_eq!(c.ok(&["exec", &name, "sh", "-c", CURRENT]), confined);
+    assert_eq!(c.inspect(&name, "{{.AppArmorProfile}}"), PROFILE);
+    assert_eq!(c.sh(&["--security-opt", "apparmor=unconfined"], CURRENT), "unconfined");
+    c.run_sh(&["--security-opt", "apparmor=no-such-profile"], "true")
+        .fails(125, "\"no-such-profile\" is not loaded");
+    if !c.reference {
+        assert_eq!(c.sh(&[], CURRENT), "unconfined");
+        let told = c.ok(&["info", "--format", "{{.SecurityOptions}}"]);
+        assert!(told.contains("name=apparmor,profile=unconfined"), "{told}");
+    }
 }
 
 fn masks(c: &Ctx) {
