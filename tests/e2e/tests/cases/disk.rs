@@ -64,7 +64,8 @@ impl Drop for Filling {
 fn large(dir: &Path, size: usize) -> PathBuf {
     let layer = tar(&[file("large", &noise(size, 9))]);
     let path = dir.join("large.tar");
-    std::fs::write(&path, image("large:latest", &[layer.clone()], &[Digest::of(&layer)])).unwrap();
+    std::fs::write(&path, image("large:latest", std::slice::from_ref(&layer), &[Digest::of(&layer)]))
+        .unwrap();
     path
 }
 
