@@ -11,6 +11,10 @@ use proa_state::{Durability, Store};
 use proa_types::{ContainerId, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Longest that a shutdown waits for what is released behind the ends of containers.
+const RELEASES: Duration = Duration::from_secs(10);
 
 /// A network.
 #[derive(Debug, Clone)]
@@ -76,14 +80,7 @@ impl Engine {
             for ready in engine.pool.close() {
                 engine.discard(ready);
             }
-            // What the exits above release is released behind them.
-            for _ in 0..200 {
-                let live = engine.all().iter().any(|c| c.live().is_some());
-                if live && engine.config().live_restore || engine.spawner.known().is_empty() {
-                    break;
-                }
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
+            engine.await_releases();
             if let Some(bridge) = &engine.bridge {
                 let _ = bridge.shutdown_if_unused();
             }
@@ -93,6 +90,20 @@ impl Engine {
             engine.catch_up()
         })
         .await;
+    }
+
+    /// What ended containers and sandboxes given back had is released behind their ends: waits for it, unless containers
+    /// run on and hold some of it themselves.
+    fn await_releases(&self) {
+        let end = Instant::now() + RELEASES;
+        while Instant::now() < end {
+            let used = self.bridge.as_ref().is_some_and(|bridge| bridge.is_used());
+            let live = self.config().live_restore && self.all().iter().any(|c| c.live().is_some());
+            if live || !used && self.spawner.known().is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Removes the cgroup that held all containers, if it holds none any more.

@@ -64,6 +64,11 @@ impl Bridge {
         firewall::obstacles(&self.config.table, &self.config.name)
     }
 
+    /// Whether it has endpoints, also such as are being made or removed.
+    pub fn is_used(&self) -> bool {
+        !self.state().endpoints.is_empty()
+    }
+
     /// See [`Driver::addressing`].
     ///
     /// # Errors
