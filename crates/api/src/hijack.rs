@@ -2,10 +2,11 @@
 
 use crate::body::{Answer, empty};
 use crate::error::Failure;
+use crate::routes::streams::written;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use proa_engine::AttachStream;
+use proa_engine::{AttachStream, LogStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Keys that detach by default: ctrl-p ctrl-q.
@@ -47,6 +48,11 @@ where
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_process, mut to_process) = process.stream.into_split();
     let output = async move {
+        if let Some(log) = process.log
+            && replay(log, &mut to_client).await.is_err()
+        {
+            return;
+        }
         let _ = tokio::io::copy(&mut from_process, &mut to_client).await;
         // Who sees the end may ask at once how it ended.
         if let Some(ended) = process.ended {
@@ -83,6 +89,17 @@ where
     tokio::select! {
         () = &mut output => {}
         gone = typed => if !gone { output.await },
+    }
+}
+
+/// Sends a log.
+async fn replay(mut log: LogStream, to_client: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    loop {
+        match log.next().await {
+            Ok(Some(records)) => to_client.write_all(&written(&records, false, log.tty)).await?,
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(std::io::Error::other(error.to_string())),
+        }
     }
 }
 

@@ -119,7 +119,7 @@ impl Engine {
             Ok(pid) => {
                 passage("exec.started");
                 self.execs.started(&view.id, pid);
-                Ok(stream.map(|stream| AttachStream { stream, tty, ended: Some(ended) }))
+                Ok(stream.map(|stream| AttachStream { log: None, stream, tty, ended: Some(ended) }))
             }
             Err(error) => {
                 let code = if let Error::Start { exit_code: Some(code), .. } = &error { *code } else { 126 };

@@ -80,7 +80,12 @@ impl Engine {
             _ => 128,
         };
         let now = Timestamp::now();
-        let exit = Exit { code, finished_at: now, error: error.to_string(), ..Exit::default() };
+        // When it ran last is kept.
+        let started_at = match container.state() {
+            State::Exited(exit) => exit.started_at,
+            _ => Timestamp::default(),
+        };
+        let exit = Exit { code, started_at, finished_at: now, error: error.to_string(), ..Exit::default() };
         let _ = container.apply(Transition::Fail(exit));
         let _ = self.note(&container.record());
         container.take_early();

@@ -43,7 +43,7 @@ mod trees;
 mod volumes;
 mod wait;
 
-pub use attach::{AttachOptions, AttachStream};
+pub use attach::{AttachOptions, AttachStream, Replay};
 pub use config::{EngineConfig, Runtime};
 pub use create::Created;
 pub use ended::Ended;

@@ -151,6 +151,8 @@ impl State {
             Self::Running(_) => "running",
             Self::Paused(_) => "paused",
             Self::Exited(exit) if exit.restarting => "restarting",
+            // A start that failed, of one that has never run.
+            Self::Exited(exit) if exit.started_at.is_never() && !exit.error.is_empty() => "created",
             Self::Exited(_) => "exited",
             Self::Removing => "removing",
         }

@@ -76,6 +76,10 @@ impl LogWriter for Writer {
         if self.batch.is_empty() { Ok(()) } else { self.flush() }
     }
 
+    fn unfinished(&self, stream: Stream) -> &[u8] {
+        self.splitter.held(stream)
+    }
+
     fn finish(&mut self, time: Timestamp) -> Result<(), Error> {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let rest = self.splitter.take(stream);

@@ -51,6 +51,9 @@ pub trait LogWriter {
     /// When the disk refuses; what could be kept is kept.
     fn write(&mut self, stream: Stream, time: Timestamp, bytes: &[u8]) -> Result<(), Error>;
 
+    /// What is held of a line that is not finished yet: it has been written, and cannot be read back.
+    fn unfinished(&self, stream: Stream) -> &[u8];
+
     /// Keeps an unfinished last line of each stream: nothing more will come.
     ///
     /// # Errors
@@ -75,6 +78,10 @@ struct Nothing;
 impl LogWriter for Nothing {
     fn write(&mut self, _: Stream, _: Timestamp, _: &[u8]) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn unfinished(&self, _: Stream) -> &[u8] {
+        &[]
     }
 
     fn finish(&mut self, _: Timestamp) -> Result<(), Error> {

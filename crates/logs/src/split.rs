@@ -20,7 +20,7 @@ impl Splitter {
         mut bytes: &[u8],
         mut emit: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let held = self.held(stream);
+        let held = self.held_mut(stream);
         while !bytes.is_empty() {
             let room = LINE - held.len();
             let reach = bytes.get(..room.min(bytes.len())).unwrap_or(bytes);
@@ -46,10 +46,18 @@ impl Splitter {
 
     /// What is left of a stream.
     pub(crate) fn take(&mut self, stream: Stream) -> Vec<u8> {
-        std::mem::take(self.held(stream))
+        std::mem::take(self.held_mut(stream))
     }
 
-    fn held(&mut self, stream: Stream) -> &mut Vec<u8> {
+    /// What is held of a stream: the beginning of a line.
+    pub(crate) fn held(&self, stream: Stream) -> &[u8] {
+        match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        }
+    }
+
+    fn held_mut(&mut self, stream: Stream) -> &mut Vec<u8> {
         match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,

@@ -181,13 +181,14 @@ impl Shim {
 
     /// Connects streams to `socket`, a stream socket: framed as docker's multiplexed stream without a terminal and raw
     /// with one. Shutting its other end down for writing ends standard input; its end means that the process is gone
-    /// and its output drained.
+    /// and its output drained. When it was, if the request says that the log comes before.
     ///
     /// # Errors
     /// What the shim reports.
-    pub fn attach(&self, request: AttachRequest, socket: BorrowedFd<'_>) -> Result<(), Error> {
+    pub fn attach(&self, request: AttachRequest, socket: BorrowedFd<'_>) -> Result<Option<Timestamp>, Error> {
         match self.call(&Request::Attach(request), &[socket])?.0 {
-            Response::Done => Ok(()),
+            Response::Done => Ok(None),
+            Response::Attached { at } => Ok(Some(at)),
             other => Err(unexpected(other)),
         }
     }

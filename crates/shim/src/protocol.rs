@@ -94,6 +94,10 @@ pub struct AttachRequest {
     pub stdout: bool,
     /// Standard error.
     pub stderr: bool,
+    /// Whether the log comes before: the stream then begins with what the log does not have yet of a line, and the
+    /// answer tells until when the log is to be read.
+    #[serde(default)]
+    pub behind_log: bool,
 }
 
 /// How a process ended.
@@ -167,6 +171,7 @@ pub(crate) enum Response {
     Prepared { pid: i32 },
     Started { pid: i32, start_time: u64, at: Timestamp, warnings: Vec<String> },
     Running { pid: i32 },
+    Attached { at: Timestamp },
     Pids(Vec<i32>),
     Facts(Facts),
     Warnings(Vec<String>),

@@ -73,7 +73,7 @@ async fn told(text: &str, tty: bool) -> Result<AttachStream, Failure> {
         other.write_all(&header(Stream::Stdout, length)).await.map_err(failed)?;
     }
     other.write_all(line.as_bytes()).await.map_err(failed)?;
-    Ok(AttachStream { stream, tty, ended: None })
+    Ok(AttachStream { log: None, stream, tty, ended: None })
 }
 
 pub(crate) async fn resize(call: Call) -> Handled {

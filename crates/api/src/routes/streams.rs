@@ -7,7 +7,7 @@ use crate::server::Call;
 use bytes::{BufMut, Bytes, BytesMut};
 use hyper::StatusCode;
 use proa_docker_api::{Stream as WireStream, header};
-use proa_engine::{AttachOptions, LogOptions, LogStream};
+use proa_engine::{AttachOptions, LogOptions, LogStream, Replay};
 use proa_logs::{Record, Stream};
 use proa_types::Timestamp;
 use tokio::sync::mpsc;
@@ -24,14 +24,12 @@ pub(crate) async fn attach(call: Call) -> Handled {
     if !call.query.flag("stream") && !call.query.flag("logs") {
         return Err(Failure::bad("attach needs stream=1 or logs=1"));
     }
-    if call.query.flag("logs") {
-        let status = StatusCode::NOT_IMPLEMENTED;
-        return Err(Failure::new(
-            status,
-            "attach with logs=1 is not supported by this version of Proa: read the logs first",
-        ));
-    }
-    let stream = call.engine().attach(call.name(), options).await?;
+    let replay = match (call.query.flag("logs"), call.query.flag("stream")) {
+        (false, _) => Replay::Nothing,
+        (true, true) => Replay::Before,
+        (true, false) => Replay::Only,
+    };
+    let stream = call.engine().attach(call.name(), options, replay).await?;
     let multiplexed = call.since(1, 42);
     Ok(hijack::upgrade(call.request, stream, options.stdin, &keys, multiplexed))
 }
@@ -80,11 +78,7 @@ async fn send(mut stream: LogStream, dated: bool, sender: mpsc::Sender<Bytes>) {
         };
         match batch {
             Ok(Some(records)) => {
-                let mut bytes = BytesMut::new();
-                for record in &records {
-                    write(&mut bytes, record, dated, stream.tty);
-                }
-                if sender.send(bytes.freeze()).await.is_err() {
+                if sender.send(written(&records, dated, stream.tty)).await.is_err() {
                     return;
                 }
             }
@@ -92,6 +86,13 @@ async fn send(mut stream: LogStream, dated: bool, sender: mpsc::Sender<Bytes>) {
             Err(error) => return tracing::warn!(%error, "reading a log failed"),
         }
     }
+}
+
+/// Records as they are sent, framed unless they are a terminal's.
+pub(crate) fn written(records: &[Record], dated: bool, raw: bool) -> Bytes {
+    let mut bytes = BytesMut::new();
+    records.iter().for_each(|record| write(&mut bytes, record, dated, raw));
+    bytes.freeze()
 }
 
 fn write(out: &mut BytesMut, record: &Record, dated: bool, raw: bool) {

@@ -1,6 +1,6 @@
 //! Answers to the engine's requests.
 
-use super::task::{Client, Streams, Task};
+use super::task::{Client, Side, Streams, Task};
 use super::{INIT, Monitor, State};
 use crate::protocol::{AttachRequest, ExecRequest, Request, Response, RuntimeChoice, StartRequest};
 use crate::{Error, wire};
@@ -71,8 +71,9 @@ impl Monitor {
             Request::Start(request) => self.start(*request, fds),
             Request::Exec(request) => self.exec(*request, fds),
             Request::Attach(request) => {
+                let behind_log = request.behind_log;
                 self.attach(request, fds)?;
-                done
+                if behind_log { Ok((Response::Attached { at: Timestamp::now() }, None)) } else { done }
             }
             Request::Signal { exec, signal } => {
                 self.task(exec.as_ref())?.signal(signal)?;
@@ -182,7 +183,7 @@ impl Monitor {
         let (pid, start_time) = (container.pid(), container.start_time());
         let warnings = container.warnings().to_vec();
         let mut task = Task::new(None, pidfd, streams, request.stdin_once);
-        clients.for_each(|client| task.attach(client));
+        clients.for_each(|client| task.attach(client, &[]));
         self.tasks.insert(INIT, task);
         self.oom = container.oom_watch().ok();
         self.log = Some(log);
@@ -214,7 +215,7 @@ impl Monitor {
         }
         let mut task = Task::new(Some(request.id), exec.pidfd, streams, true);
         if let (Some(wants), Some(socket)) = (request.attach, sockets.into_iter().next()) {
-            task.attach(Client::new(socket, wants));
+            task.attach(Client::new(socket, wants), &[]);
         }
         self.tasks.insert(self.next_task, task);
         self.next_task += 1;
@@ -225,8 +226,13 @@ impl Monitor {
         let missing = || Failure::new(ErrorKind::InvalidArgument, "a socket is missing");
         let socket = sockets.into_iter().next().ok_or_else(missing)?;
         let found = self.tasks.values_mut().find(|task| task.exec == wants.exec);
+        let log = self.log.as_ref().filter(|_| wants.behind_log && wants.exec.is_none());
         match found {
-            Some(task) => task.attach(Client::new(socket, wants)),
+            Some(task) => {
+                let unfinished = |side: Side| log.map_or(&[][..], |log| log.unfinished(side.into()));
+                let rest = [Side::Stdout, Side::Stderr].map(|side| (side, unfinished(side)));
+                task.attach(Client::new(socket, wants), &rest);
+            }
             // An ended process has nothing more to say: the stream ends at once.
             None if wants.exec.is_none() && self.facts.exit.is_some() => drop(socket),
             None => return Err(Failure::new(ErrorKind::Conflict, "the process is not running")),

@@ -81,6 +81,25 @@ impl Client {
         self.queue.len() - self.sent
     }
 
+    /// Queues output, framed unless it is a terminal's, and sends what can be sent.
+    fn give(&mut self, side: Side, bytes: &[u8], terminal: bool) {
+        let wanted = match side {
+            Side::Stdout => self.wants.stdout,
+            Side::Stderr => self.wants.stderr,
+        };
+        if !wanted || self.gone {
+            return;
+        }
+        if !terminal {
+            let kind = if side == Side::Stdout { 1 } else { 2 };
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
+            self.queue.extend_from_slice(&[kind, 0, 0, 0]);
+            self.queue.extend_from_slice(&length);
+        }
+        self.queue.extend_from_slice(bytes);
+        self.flush();
+    }
+
     fn flush(&mut self) {
         while self.pending() > 0 {
             let rest = self.queue.get(self.sent..).unwrap_or_default();
@@ -135,7 +154,11 @@ impl Task {
         }
     }
 
-    pub(super) fn attach(&mut self, client: Client) {
+    /// Takes a client in. `before` is output that has passed already and that it is to have first.
+    pub(super) fn attach(&mut self, mut client: Client, before: &[(Side, &[u8])]) {
+        for (side, bytes) in before.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            client.give(*side, bytes, self.terminal);
+        }
         self.clients.push(client);
         if self.exit.as_ref().is_some_and(|exit| exit.told) {
             self.close_clients();
@@ -203,21 +226,7 @@ impl Task {
     /// Gives output to those who want it.
     pub(super) fn give(&mut self, side: Side, bytes: &[u8]) {
         for client in &mut self.clients {
-            let wanted = match side {
-                Side::Stdout => client.wants.stdout,
-                Side::Stderr => client.wants.stderr,
-            };
-            if !wanted || client.gone {
-                continue;
-            }
-            if !self.terminal {
-                let kind = if side == Side::Stdout { 1 } else { 2 };
-                let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
-                client.queue.extend_from_slice(&[kind, 0, 0, 0]);
-                client.queue.extend_from_slice(&length);
-            }
-            client.queue.extend_from_slice(bytes);
-            client.flush();
+            client.give(side, bytes, self.terminal);
         }
         self.drop_gone();
     }

@@ -1,7 +1,8 @@
 //! Attached clients: streams, detach keys, signals, sizes.
 
-use proa_e2e::{Suite, command, command::until};
+use proa_e2e::{Ctx, Suite, command, command::until};
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 pub(crate) fn add(s: &mut Suite) {
     s.each("attach must show output from now on and pass input", |c| {
@@ -62,4 +63,64 @@ pub(crate) fn add(s: &mut Suite) {
         let out = command::run(&mut command, b"");
         assert!(out.out().contains("33 111"), "{}", out.out());
     });
+    s.ours("attach with logs=1 must give the log and then the stream, without gap or double", |c| {
+        let script = "n=0; while [ $n -lt 1200 ]; do printf \"line $n \"; [ $((n % 40)) = 0 ] && sleep 0.02; echo end; n=$((n+1)); done; until [ -e /go ]; do sleep 0.05; done";
+        let wanted: String = (0..1200).map(|n| format!("line {n} end\n")).collect();
+        for terminal in [false, true] {
+            let name = c.name(if terminal { "tty" } else { "plain" });
+            let options = if terminal { &["-t"][..] } else { &[] };
+            c.start(&name, options, script);
+            let streams: Vec<_> = (0..5)
+                .map(|n| {
+                    std::thread::sleep(std::time::Duration::from_millis(100 * n));
+                    raw_attach(c, &name, "logs=1&stream=1")
+                })
+                .collect();
+            c.ok(&["exec", &name, "touch", "/go"]);
+            c.ok(&["wait", &name]);
+            for (number, stream) in streams.into_iter().enumerate() {
+                let bytes = after_head(stream);
+                let text = if terminal { text(&bytes).replace('\r', "") } else { text(&unframed(&bytes)) };
+                assert!(text == wanted, "stream {number} of {name}: {} bytes", text.len());
+            }
+            let bytes = after_head(raw_attach(c, &name, "logs=1"));
+            let text = if terminal { text(&bytes).replace('\r', "") } else { text(&unframed(&bytes)) };
+            assert!(text == wanted, "the log alone of {name}: {} bytes", text.len());
+        }
+    });
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A connection of the API as it is, after the request.
+fn raw_attach(c: &Ctx, name: &str, query: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(c.host.trim_start_matches("unix://")).unwrap();
+    stream.set_read_timeout(Some(proa_e2e::command::LIMIT)).unwrap();
+    let path = format!("/v1.41/containers/{name}/attach?stdout=1&stderr=1&{query}");
+    let head = "Host: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0";
+    write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\n\r\n").unwrap();
+    stream
+}
+
+/// What follows the head of an answer, to the end.
+fn after_head(mut stream: UnixStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let head = bytes.windows(4).position(|part| part == b"\r\n\r\n").unwrap();
+    assert!(bytes.starts_with(b"HTTP/1.1 101 "), "{}", text(&bytes));
+    bytes.split_off(head + 4)
+}
+
+/// The content of a multiplexed stream.
+fn unframed(mut bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some((head, rest)) = bytes.split_at_checked(8) {
+        let length = u32::from_be_bytes(head[4..].try_into().unwrap()) as usize;
+        let (piece, rest) = rest.split_at(length);
+        out.extend_from_slice(piece);
+        bytes = rest;
+    }
+    out
 }

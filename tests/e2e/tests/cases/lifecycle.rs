@@ -87,6 +87,32 @@ pub(crate) fn add(s: &mut Suite) {
         let id = c.start(&name, &[], "sleep 60");
         assert_eq!(c.inspect(&id[..8], "{{.Name}}"), format!("/{name}"));
     });
+    s.each("a container must start and exec after its image was removed by force", |c| {
+        let (name, image, tar) = (c.name("c"), c.name("image"), c.dir("image").join("root.tar"));
+        let Some(base) = proa_e2e::fixture("busybox.tar") else { return };
+        // A layer that no other image has.
+        std::fs::copy(base, &tar).unwrap();
+        std::fs::write(c.dir("image").join("own"), &image).unwrap();
+        let dir = c.dir("image").to_string_lossy().into_owned();
+        let mut append = std::process::Command::new("tar");
+        append.args(["-C", &dir, "-rf", &tar.to_string_lossy(), "own"]);
+        proa_e2e::command::run(&mut append, b"").ok();
+        c.ok(&["import", "--change", "ENV OWN=here", &tar.to_string_lossy(), &image]);
+        let script = "cat /own; echo; echo $OWN; exec sleep $T";
+        c.ok(&["run", "--name", &name, "-e", "T=0", &image, "sh", "-c", script]);
+        c.ok(&["rmi", "-f", &image]);
+        c.run(&["run", "--rm", "--pull", "never", &image, "true"]).fails(125, "no such image");
+        assert_eq!(c.ok(&["start", "-a", &name]), format!("{image}\nhere"));
+        let idle = c.name("idle");
+        c.ok(&["import", &tar.to_string_lossy(), &image]);
+        c.ok(&["run", "-d", "--name", &idle, "-e", "OWN=too", &image, "sleep", "60"]);
+        c.ok(&["stop", "-t", "0", &idle]);
+        c.ok(&["rmi", "-f", &image]);
+        c.ok(&["start", &idle]);
+        assert_eq!(c.ok(&["exec", &idle, "sh", "-c", "cat /own; echo; echo $OWN"]), format!("{image}\ntoo"));
+        assert!(c.inspect(&idle, "{{.Image}}").starts_with("sha256:"));
+        assert!(c.ok(&["ps", "-a"]).contains(&idle));
+    });
     listing(s);
     restarting(s);
 }

@@ -53,6 +53,20 @@ pub(crate) fn add(s: &mut Suite) {
         c.run(&["volume", "inspect", &volume]).fails(1, "no such volume");
         let _ = count();
     });
+    s.each("a start that fails must leave its volumes unmounted and nothing else behind", |c| {
+        let (name, volume) = (c.name("c"), c.name("v"));
+        c.ok(&["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", &volume]);
+        let at = c.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", &volume]);
+        let bind = format!("{volume}:/v");
+        let out = c.run(&["run", "--name", &name, "-v", &bind, "-v", "/anon", "busybox", "no-such-program"]);
+        out.fails(127, "executable file not found");
+        assert_eq!(proa_e2e::daemon::mounted_below(std::path::Path::new(&at)), [""; 0]);
+        assert_eq!(c.inspect(&name, "{{.State.Status}} {{.State.ExitCode}}"), "created 127");
+        c.ok(&["rm", "-v", &name]);
+        let mount = "type=bind,source=/,target=/v";
+        let out = c.run(&["run", "--rm", "--name", &name, "-v", &bind, "--mount", mount, "busybox", "true"]);
+        out.fails(125, "duplicate mount point");
+    });
     s.each("--volumes-from must mount the same", |c| {
         let a = c.name("a");
         let volume = c.name("v");
