@@ -2,6 +2,7 @@
 //! so that the tests themselves are tested.
 
 use crate::command::{self, Output, until};
+use crate::reference::Bridge;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +16,8 @@ pub struct Daemon {
     extra: Vec<String>,
     env: Vec<(String, String)>,
     child: Option<Child>,
+    /// The reference's bridge; gone after the daemon.
+    bridge: Option<Bridge>,
 }
 
 impl Daemon {
@@ -30,7 +33,14 @@ impl Daemon {
 
     fn start_as(name: &str, extra: &[&str], reference: bool) -> Self {
         let extra = extra.iter().map(|&word| word.to_owned()).collect();
-        let mut daemon = Self { dir: crate::scratch(name), reference, extra, env: Vec::new(), child: None };
+        let mut daemon = Self {
+            dir: crate::scratch(name),
+            reference,
+            extra,
+            env: Vec::new(),
+            child: None,
+            bridge: reference.then(Bridge::new),
+        };
         daemon.run();
         daemon
     }
@@ -67,9 +77,10 @@ impl Daemon {
             true => Command::new("/usr/sbin/dockerd"),
             false => Command::new(crate::proa()),
         };
-        if !self.reference {
-            command.arg("daemon");
-        }
+        match &self.bridge {
+            Some(bridge) => command.arg("--bridge").arg(bridge.name()),
+            None => command.arg("daemon"),
+        };
         command.arg("--host").arg(format!("unix://{}", self.socket().display()));
         command.arg("--data-root").arg(self.dir.join("data")).arg("--exec-root").arg(self.dir.join("exec"));
         command.arg("--pidfile").arg(self.dir.join("pid")).args(&self.extra);
@@ -187,6 +198,9 @@ impl Drop for Daemon {
             }
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if self.reference {
+            crate::reference::unmount_below(&self.dir);
         }
         if std::thread::panicking() || std::env::var_os("PROA_KEEP").is_some() {
             eprintln!("kept for inspection: {}", self.dir.display());

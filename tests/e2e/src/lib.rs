@@ -9,6 +9,7 @@ pub mod client;
 pub mod command;
 pub mod daemon;
 pub mod leak;
+pub mod reference;
 pub mod registry;
 pub mod suite;
 

@@ -1,7 +1,7 @@
 //! A list of obligations, run once with each client, and the proof at its end that nothing leaked.
 
 use crate::leak::Holdings;
-use crate::{Client, Ctx, Daemon};
+use crate::{Client, Ctx, Daemon, reference};
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use std::sync::{Arc, Mutex};
 
@@ -76,9 +76,15 @@ impl Suite {
 
     fn with(&mut self, client: &Client, name: &str, test: fn(&Ctx)) {
         let (slot, client) = (Arc::clone(&self.daemon), client.clone());
-        let trial = Trial::test(format!("{name}::{}", client.name), move || {
+        let difference = crate::against_reference().then(|| reference::differs(name)).flatten();
+        let title = format!("{name}::{}", client.name);
+        let trial = Trial::test(title.clone(), move || {
             let daemon = shared(&slot);
-            guard(move || test(&Ctx::new(&client, &daemon)))
+            let outcome = guard(move || test(&Ctx::new(&client, &daemon)));
+            match difference {
+                Some(why) => differing(&title, why, outcome),
+                None => outcome,
+            }
         });
         self.trials.push(trial);
     }
@@ -101,6 +107,9 @@ impl Suite {
         let mut args = Arguments::from_args();
         args.test_threads = args.test_threads.or(Some(4));
         let listing = args.list;
+        let names = self.trials.iter().map(|trial| trial.name().split("::").next().unwrap_or_default());
+        let unknown = reference::unknown(names);
+        assert!(unknown.is_empty(), "differences of obligations that are not there: {unknown:?}");
         let conclusion = libtest_mimic::run(&args, self.trials);
         let daemon = self.daemon.lock().ok().and_then(|mut slot| slot.take());
         drop(daemon);
@@ -147,6 +156,19 @@ fn shared(slot: &Mutex<Option<Arc<Daemon>>>) -> Arc<Daemon> {
         Arc::new(daemon)
     });
     Arc::clone(daemon)
+}
+
+/// An obligation that the reference is known not to meet must not hold.
+fn differing(title: &str, why: &str, outcome: Result<(), Failed>) -> Result<(), Failed> {
+    match outcome {
+        Ok(()) => {
+            Err(Failed::from(format!("listed as a difference ({why}), and it holds: take it off the list")))
+        }
+        Err(_) => {
+            println!("differs: {title}: {why}");
+            Ok(())
+        }
+    }
 }
 
 /// A panic of the test is its failure.

@@ -8,8 +8,19 @@ pub(crate) fn add(s: &mut Suite) {
     s.each("attach must show output from now on and pass input", |c| {
         let name = c.name("c");
         c.ok(&["run", "-d", "-i", "--name", &name, "busybox", "sh", "-c", "read x; echo got $x"]);
-        let out = c.feed(&["attach", &name], b"line\n");
-        assert_eq!(out.ok(), "got line");
+        let mut child = c.spawn(&["attach", &name]);
+        // Held open until the end: see the next obligation.
+        let mut stdin = child.stdin.take().expect("stdin");
+        stdin.write_all(b"line\n").expect("a line");
+        let out = child.wait_with_output().expect("the client ends");
+        assert_eq!(String::from_utf8_lossy(&out.stdout), "got line\n");
+        drop(stdin);
+    });
+    s.each("attach must show what the container says after the input has ended", |c| {
+        let name = c.name("c");
+        let script = "read x; sleep 1; echo got $x";
+        c.ok(&["run", "-d", "-i", "--name", &name, "busybox", "sh", "-c", script]);
+        assert_eq!(c.feed(&["attach", &name], b"line\n").ok(), "got line");
     });
     s.each("attach must exit with the container's code", |c| {
         let name = c.name("c");

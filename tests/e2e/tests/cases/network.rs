@@ -35,8 +35,7 @@ pub(crate) fn add(s: &mut Suite) {
         assert!(listed.contains(&format!("0.0.0.0:{port}->80/tcp")), "{listed}");
     });
     let no_ipv6 = std::net::TcpListener::bind("[::1]:0").is_err().then_some("this host has no IPv6");
-    let lack = reference("does not publish there by default").or(no_ipv6);
-    s.needing(lack, "-p must publish on the loopback of IPv6", |c| {
+    s.needing(no_ipv6, "-p must publish on the loopback of IPv6", |c| {
         let name = c.name("c");
         let port = free_port();
         c.start(&name, &["-p", &format!("{port}:80")], SERVER);
@@ -87,13 +86,16 @@ pub(crate) fn add(s: &mut Suite) {
         c.start(&a, &["-p", &option], "sleep 60");
         let out = c.run(&["run", "-d", "--name", &b, "-p", &option, "busybox", "sleep", "60"]);
         out.fails(125, "port is already allocated");
-        if !c.reference {
-            out.fails(125, &a);
-        }
         let holder = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let taken = holder.local_addr().unwrap().port();
         let out = c.run_sh(&["-p", &format!("{taken}:80")], "true");
         out.fails(125, &taken.to_string());
+    });
+    s.each("a port in use must name who holds it", |c| {
+        let (a, b) = (c.name("a"), c.name("b"));
+        let option = format!("{}:80", free_port());
+        c.start(&a, &["-p", &option], "sleep 60");
+        c.run(&["run", "-d", "--name", &b, "-p", &option, "busybox", "sleep", "60"]).fails(125, &a);
     });
     s.each("a container must reach what the host reaches", |c| {
         let host = OtherHost::new(&c.name("x"));
@@ -106,11 +108,6 @@ pub(crate) fn add(s: &mut Suite) {
 
 /// The fixture with Debian's nginx and perl.
 const DEBIAN: &str = "nginx.tar";
-
-/// Why an obligation does not hold for the reference, if the suite runs against it.
-fn reference(why: &'static str) -> Option<&'static str> {
-    proa_e2e::against_reference().then_some(why)
-}
 
 /// Makes the image of this test from the Debian root filesystem.
 fn debian(c: &Ctx, changes: &[&str]) -> String {

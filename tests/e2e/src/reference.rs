@@ -1,0 +1,127 @@
+//! Debian's dockerd as the daemon under test, so that the tests themselves are tested: what it needs to run beside
+//! others, and the obligations it does not meet.
+
+use std::path::Path;
+use std::process::Command;
+
+/// An obligation that dockerd does not meet.
+struct Difference {
+    /// The obligation, as the suite names it.
+    name: &'static str,
+    why: &'static str,
+    /// Whether it differs on this machine.
+    here: fn() -> bool,
+}
+
+/// Every difference. Each obligation runs all the same: one that holds is an error, so that the list cannot grow old.
+static DIFFERENCES: &[Difference] = &[
+    Difference {
+        name: "attach must show what the container says after the input has ended",
+        why: "dockerd ends an attached session with its input when the container keeps its own input open",
+        here: always,
+    },
+    Difference {
+        name: "exec --privileged must give more capabilities",
+        why: LACKING,
+        here: lacks_capabilities,
+    },
+    Difference { name: "--privileged must give what the daemon has", why: LACKING, here: lacks_capabilities },
+    Difference {
+        name: "exec of a missing program must exit 127 and of a directory 126",
+        why: "dockerd 20.10 says 126 of a program that is missing, as of one that cannot be executed",
+        here: always,
+    },
+    Difference {
+        name: "/proc/interrupts must be masked",
+        why: "dockerd 20.10 masks fewer files than its successors do",
+        here: always,
+    },
+    Difference {
+        name: "a port in use must name who holds it",
+        why: "dockerd names the address and the port alone",
+        here: always,
+    },
+];
+
+const LACKING: &str =
+    "dockerd asks for every capability, also for those that this machine's bounding set lacks";
+
+fn always() -> bool {
+    true
+}
+
+/// Whether the bounding set lacks a capability that the kernel knows.
+fn lacks_capabilities() -> bool {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let last: u32 = read("/proc/sys/kernel/cap_last_cap").trim().parse().unwrap_or(40);
+    let status = read("/proc/self/status");
+    let bound = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap_or_default();
+    u64::from_str_radix(bound.trim(), 16).is_ok_and(|bound| bound.count_ones() < last + 1)
+}
+
+/// Why dockerd does not meet an obligation, if it does not on this machine.
+pub(crate) fn differs(name: &str) -> Option<&'static str> {
+    let listed = DIFFERENCES.iter().find(|difference| difference.name == name)?;
+    (listed.here)().then_some(listed.why)
+}
+
+/// Entries of the list that no obligation has the name of.
+pub(crate) fn unknown<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<&'static str> {
+    let listed = DIFFERENCES.iter().map(|difference| difference.name);
+    listed.filter(|listed| names.clone().all(|name| name != *listed)).collect()
+}
+
+/// A bridge for one dockerd: its own cannot be renamed, and would be shared with any other dockerd of this machine.
+#[derive(Debug)]
+pub(crate) struct Bridge(String);
+
+impl Bridge {
+    /// Makes the bridge with an address of its own.
+    pub(crate) fn new() -> Self {
+        let bridge = Self(format!("peb{}", std::process::id()));
+        ip(&["link", "add", &bridge.0, "type", "bridge"]);
+        ip(&["addr", "add", &subnet("1/24"), "dev", &bridge.0]);
+        ip(&["link", "set", &bridge.0, "up"]);
+        bridge
+    }
+
+    /// The link's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Bridge {
+    /// Removes the link, and the rules that dockerd leaves in the host's tables.
+    fn drop(&mut self) {
+        for table in ["filter", "nat"] {
+            let out = Command::new("iptables").args(["-w", "-t", table, "-S"]).output();
+            let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+            let (link, subnet) = (format!(" {} ", self.0), subnet("0/24"));
+            for rule in text.lines().filter(|rule| rule.contains(&link) || rule.contains(&subnet)) {
+                let words = rule.split(' ').skip(1);
+                let _ = Command::new("iptables").args(["-w", "-t", table, "-D"]).args(words).status();
+            }
+        }
+        let _ = Command::new("ip").args(["link", "del", &self.0]).status();
+    }
+}
+
+/// The bridge's subnet, or an address in it.
+fn subnet(host: &str) -> String {
+    format!("10.217.{}.{host}", std::process::id() % 256)
+}
+
+/// Unmounts what dockerd leaves: the file that holds its own network namespace.
+pub(crate) fn unmount_below(dir: &Path) {
+    for line in crate::daemon::mounted_below(dir) {
+        if let Some(at) = line.split(' ').nth(4) {
+            let _ = Command::new("umount").arg(at).status();
+        }
+    }
+}
+
+fn ip(args: &[&str]) {
+    let out = Command::new("ip").args(args).output().unwrap_or_else(|e| panic!("ip: {e}"));
+    assert!(out.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+}
