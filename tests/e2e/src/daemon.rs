@@ -3,6 +3,7 @@
 
 use crate::command::{self, Output, until};
 use crate::reference::Bridge;
+use proa_conformance::{Proxy, Report};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,8 @@ pub struct Daemon {
     extra: Vec<String>,
     env: Vec<(String, String)>,
     child: Option<Child>,
+    /// What stands before its socket and judges its responses.
+    judged: Option<Proxy>,
     /// The reference's bridge; gone after the daemon.
     bridge: Option<Bridge>,
 }
@@ -39,10 +42,27 @@ impl Daemon {
             extra,
             env: Vec::new(),
             child: None,
+            judged: None,
             bridge: reference.then(Bridge::new),
         };
         daemon.run();
         daemon
+    }
+
+    /// From now on clients speak through a socket whose responses are held against the definition of the API.
+    pub fn judge(&mut self) {
+        let proxy = Proxy::start(&self.dir.join("judged.sock"), &self.socket());
+        self.judged = Some(proxy.unwrap_or_else(|e| panic!("{}: {e}", self.dir.display())));
+    }
+
+    /// What the responses were worth, if they were judged.
+    pub fn report(&self) -> Option<Report> {
+        self.judged.as_ref().map(Proxy::report)
+    }
+
+    /// Where clients connect.
+    fn door(&self) -> PathBuf {
+        self.judged.as_ref().map_or_else(|| self.socket(), |proxy| proxy.socket().to_owned())
     }
 
     /// Sets variables of the next start.
@@ -100,7 +120,7 @@ impl Daemon {
     /// One bare HTTP request with a JSON body.
     pub fn request_with(&self, method: &str, path: &str, body: &str) -> Option<String> {
         use std::io::{Read, Write};
-        let mut stream = UnixStream::connect(self.socket()).ok()?;
+        let mut stream = UnixStream::connect(self.door()).ok()?;
         stream.set_read_timeout(Some(command::limit())).ok()?;
         let head = "Host: docker\r\nConnection: close\r\nContent-Type: application/json";
         write!(stream, "{method} {path} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
@@ -117,7 +137,7 @@ impl Daemon {
 
     /// What clients put into `DOCKER_HOST`.
     pub fn host(&self) -> String {
-        format!("unix://{}", self.socket().display())
+        format!("unix://{}", self.door().display())
     }
 
     /// What it has logged.
