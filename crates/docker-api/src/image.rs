@@ -25,14 +25,14 @@ crate::wire::wire! {
         id: String;
         repo_tags: Vec<String>;
         repo_digests: Vec<String>;
-        parent: String;
+        parent: Option<String>, skip "Option::is_none";
         comment: String;
         created: String;
         container: Option<String>, skip "Option::is_none";
         container_config: Option<ContainerConfig>, skip "Option::is_none";
-        docker_version: String;
+        docker_version: Option<String>, skip "Option::is_none";
         author: String;
-        config: ContainerConfig;
+        config: Value;
         architecture: String;
         variant: String, skip "String::is_empty";
         os: String;
@@ -43,6 +43,21 @@ crate::wire::wire! {
         root_fs: RootFs = "RootFS";
         metadata: ImageMetadata;
         descriptor: Option<Value>, skip "Option::is_none";
+    }
+    /// What an image sets for its containers, since 1.50: before, a whole container's configuration was printed.
+    ImageConfig {
+        user: String, skip "String::is_empty";
+        exposed_ports: BTreeMap<String, Value>, skip "BTreeMap::is_empty";
+        env: Option<Vec<String>>;
+        cmd: Option<Vec<String>>;
+        healthcheck: Option<Value>, skip "Option::is_none";
+        volumes: Option<BTreeMap<String, Value>>;
+        working_dir: String;
+        entrypoint: Option<Vec<String>>;
+        on_build: Option<Vec<String>>;
+        labels: BTreeMap<String, String>;
+        stop_signal: String, skip "String::is_empty";
+        shell: Option<Vec<String>>, skip "Option::is_none";
     }
     /// An image's layers by diff id.
     RootFs {

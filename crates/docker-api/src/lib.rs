@@ -32,7 +32,9 @@ pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, DriverConfig, HostConfig, LogConfig, Mount, PortBinding,
     PortMap, RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
 };
-pub use image::{HistoryItem, ImageDeleteItem, ImageInspect, ImageMetadata, ImageSummary, RootFs};
+pub use image::{
+    HistoryItem, ImageConfig, ImageDeleteItem, ImageInspect, ImageMetadata, ImageSummary, RootFs,
+};
 pub use message::{ErrorDetail, ErrorResponse, JsonMessage, ProgressDetail};
 pub use network::{
     EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer, NetworkCreateResponse,

@@ -49,8 +49,8 @@ crate::wire::wire! {
         cpu_set: bool = "CPUSet";
         pids_limit: bool;
         ipv4_forwarding: bool = "IPv4Forwarding";
-        bridge_nf_iptables: bool;
-        bridge_nf_ip6tables: bool;
+        bridge_nf_iptables: Option<bool>, skip "Option::is_none";
+        bridge_nf_ip6tables: Option<bool>, skip "Option::is_none";
         debug: bool;
         n_fd: i64;
         oom_kill_disable: bool;

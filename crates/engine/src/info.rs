@@ -31,6 +31,10 @@ pub struct Info {
     pub kernel: String,
     /// Operating system.
     pub system: String,
+    /// Version of the operating system.
+    pub system_version: String,
+    /// Filesystem that holds the engine's data, as the kernel names it.
+    pub filesystem: String,
     /// Open descriptors of the engine.
     pub descriptors: usize,
     /// What stands in the way, in words.
@@ -60,7 +64,9 @@ impl Engine {
             memory: memory(),
             host_name: read("/proc/sys/kernel/hostname"),
             kernel: read("/proc/sys/kernel/osrelease"),
-            system: system(),
+            system: release("PRETTY_NAME").unwrap_or_else(|| "Linux".into()),
+            system_version: release("VERSION_ID").unwrap_or_default(),
+            filesystem: filesystem(&self.config().data_root),
             descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             warnings,
         }
@@ -78,8 +84,20 @@ fn memory() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-fn system() -> String {
+/// A value of os-release(5).
+fn release(name: &str) -> Option<String> {
     let text = read("/etc/os-release");
-    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    name.map_or_else(|| "Linux".into(), |name| name.trim_matches('"').to_owned())
+    let mut pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"').to_owned())
+}
+
+/// The type of the filesystem that holds `path`: the mount nearest above it.
+fn filesystem(path: &std::path::Path) -> String {
+    let text = read("/proc/self/mountinfo");
+    let mounts = text.lines().filter_map(|line| {
+        let (mount, source) = line.split_once(" - ")?;
+        Some((mount.split(' ').nth(4)?, source.split(' ').next()?))
+    });
+    let above = mounts.filter(|(at, _)| path.starts_with(at));
+    above.max_by_key(|(at, _)| at.len()).map(|(_, kind)| kind.to_owned()).unwrap_or_default()
 }

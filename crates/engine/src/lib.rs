@@ -56,6 +56,7 @@ pub use images::{Credentials, ImageView, Progress, ProgressDetail};
 pub use info::Info;
 pub use list::{ContainerView, ListOptions};
 pub use logs::{LogOptions, LogStream};
+pub use plan::{masked_paths, readonly_paths};
 pub use pull::PullRequest;
 pub use record::{ContainerRecord, MountPoint};
 pub use removal::RemoveOptions;

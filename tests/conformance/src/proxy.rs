@@ -105,8 +105,7 @@ fn carry(client: &UnixStream, daemon: &UnixStream, judge: &Judge) {
 fn ask(client: &UnixStream, daemon: &UnixStream, mut sink: Requests) {
     let mut parser = Parser::requests();
     let mut buffer = vec![0; 64 << 10];
-    loop {
-        let Some(bytes) = read(client, &mut buffer) else { break };
+    while let Some(bytes) = read(client, &mut buffer) {
         // Noted before it is passed on: the answer may come at once.
         parser.feed(bytes, &mut sink);
         if write(daemon, bytes).is_err() {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// An obligation that dockerd does not meet.
 struct Difference {
@@ -41,6 +42,11 @@ static DIFFERENCES: &[Difference] = &[
         why: "dockerd names the address and the port alone",
         here: always,
     },
+    Difference {
+        name: "the name of a container with --rm must be free when its end is told",
+        why: "dockerd removes such a container behind the end that it tells",
+        here: always,
+    },
 ];
 
 const LACKING: &str =
@@ -73,21 +79,31 @@ pub(crate) fn unknown<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<&
 
 /// A bridge for one dockerd: its own cannot be renamed, and would be shared with any other dockerd of this machine.
 #[derive(Debug)]
-pub(crate) struct Bridge(String);
+pub(crate) struct Bridge {
+    name: String,
+    number: u32,
+}
 
 impl Bridge {
     /// Makes the bridge with an address of its own.
     pub(crate) fn new() -> Self {
-        let bridge = Self(format!("peb{}", std::process::id()));
-        ip(&["link", "add", &bridge.0, "type", "bridge"]);
-        ip(&["addr", "add", &subnet("1/24"), "dev", &bridge.0]);
-        ip(&["link", "set", &bridge.0, "up"]);
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let bridge = Self { name: format!("peb{}.{number}", std::process::id()), number };
+        ip(&["link", "add", &bridge.name, "type", "bridge"]);
+        ip(&["addr", "add", &bridge.subnet("1/24"), "dev", &bridge.name]);
+        ip(&["link", "set", &bridge.name, "up"]);
         bridge
+    }
+
+    /// The bridge's subnet, or an address in it.
+    fn subnet(&self, host: &str) -> String {
+        format!("10.{}.{}.{host}", 217 + self.number % 8, std::process::id() % 256)
     }
 
     /// The link's name.
     pub(crate) fn name(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 
@@ -97,19 +113,14 @@ impl Drop for Bridge {
         for table in ["filter", "nat"] {
             let out = Command::new("iptables").args(["-w", "-t", table, "-S"]).output();
             let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
-            let (link, subnet) = (format!(" {} ", self.0), subnet("0/24"));
+            let (link, subnet) = (format!(" {} ", self.name), self.subnet("0/24"));
             for rule in text.lines().filter(|rule| rule.contains(&link) || rule.contains(&subnet)) {
                 let words = rule.split(' ').skip(1);
                 let _ = Command::new("iptables").args(["-w", "-t", table, "-D"]).args(words).status();
             }
         }
-        let _ = Command::new("ip").args(["link", "del", &self.0]).status();
+        let _ = Command::new("ip").args(["link", "del", &self.name]).status();
     }
-}
-
-/// The bridge's subnet, or an address in it.
-fn subnet(host: &str) -> String {
-    format!("10.217.{}.{host}", std::process::id() % 256)
 }
 
 /// Unmounts what dockerd leaves: the file that holds its own network namespace.

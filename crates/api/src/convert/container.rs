@@ -54,12 +54,7 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
         size_root_fs: view
             .size
             .and_then(|size| i64::try_from(size + view.image.as_ref().map_or(0, |image| image.size)).ok()),
-        mounts: record
-            .mounts
-            .iter()
-            .filter(|mount| mount.kind != "tmpfs")
-            .map(|point| mount(point, engine))
-            .collect(),
+        mounts: mounts(record, engine),
         config: config(&record.spec, record.id.as_str()),
         network_settings: network(record, engine),
         ..ContainerInspect::default()
@@ -104,9 +99,20 @@ fn state(state: &State) -> ContainerState {
     wire
 }
 
+/// The mounts that are shown: all but those of `--tmpfs`, which only the host's configuration names.
+fn mounts(record: &ContainerRecord, engine: &Engine) -> Vec<wire::MountPoint> {
+    let asked = |point: &MountPoint| {
+        let mut mounts = record.spec.host.mounts.iter();
+        mounts.any(|mount| std::path::Path::new(&mount.target) == point.destination)
+    };
+    let shown = record.mounts.iter().filter(|point| point.kind != "tmpfs" || asked(point));
+    shown.map(|point| mount(point, engine)).collect()
+}
+
 fn mount(point: &MountPoint, engine: &Engine) -> wire::MountPoint {
     let source = match point.kind.as_str() {
         "volume" => engine.volume(&point.name).map(|volume| volume.mountpoint).unwrap_or_default(),
+        "tmpfs" => std::path::PathBuf::new(),
         _ => point.source.clone(),
     };
     wire::MountPoint {
@@ -158,13 +164,19 @@ fn network(record: &ContainerRecord, engine: &Engine) -> NetworkSettings {
     settings
 }
 
+/// The id of a container's place on its network; empty while it does not run.
+pub(crate) fn endpoint_id(record: &ContainerRecord) -> String {
+    let run = record.state.run().filter(|_| record.endpoint.is_some());
+    run.map(|run| Digest::of(run.sandbox.as_str().as_bytes()).hex().to_owned()).unwrap_or_default()
+}
+
 fn endpoint(record: &ContainerRecord, engine: &Engine) -> EndpointSettings {
     let mut settings = EndpointSettings::default();
     if let Ok(network) = engine.network(&record.spec.host.network_mode) {
         settings.network_id = network.id;
     }
-    if let (Some(endpoint), Some(run)) = (&record.endpoint, record.state.run()) {
-        settings.endpoint_id = Digest::of(run.sandbox.as_str().as_bytes()).hex().to_owned();
+    if let (Some(endpoint), Some(_)) = (&record.endpoint, record.state.run()) {
+        settings.endpoint_id = endpoint_id(record);
         settings.gateway = endpoint.gateway.to_string();
         settings.ip_address = endpoint.address.to_string();
         settings.ip_prefix_len = i64::from(endpoint.prefix);
@@ -202,12 +214,7 @@ pub(crate) fn summary(view: &ContainerView, engine: &Engine) -> ContainerSummary
             annotations: record.spec.host.annotations.clone(),
         },
         network_settings: wire::SummaryNetworks { networks },
-        mounts: record
-            .mounts
-            .iter()
-            .filter(|mount| mount.kind != "tmpfs")
-            .map(|point| mount(point, engine))
-            .collect(),
+        mounts: mounts(record, engine),
     }
 }
 

@@ -273,7 +273,10 @@ pub(crate) fn host_config(
         .map_or((host.log_driver.clone(), host.log_options.clone()), |(kind, options)| {
             (kind.into(), options.clone())
         });
-    let paths = |list: &Option<Vec<String>>| list.clone();
+    let paths = |list: Vec<std::path::PathBuf>| {
+        // A privileged container has none, which is null.
+        nullable(list.iter().map(|path| path.display().to_string()).collect())
+    };
     let mut wire = HostConfig {
         binds: nullable(host.binds.clone()),
         container_id_file: host.cidfile.clone(),
@@ -315,8 +318,8 @@ pub(crate) fn host_config(
         sysctls: host.sysctls.clone(),
         runtime: host.runtime.clone(),
         mounts: host.mounts.iter().map(wire_mount).collect(),
-        masked_paths: paths(&host.masked_paths),
-        readonly_paths: paths(&host.readonly_paths),
+        masked_paths: paths(proa_engine::masked_paths(host)),
+        readonly_paths: paths(proa_engine::readonly_paths(host)),
         init: host.init,
         ..HostConfig::default()
     };
@@ -327,7 +330,7 @@ pub(crate) fn host_config(
 fn limits(wire: &mut HostConfig, host: &HostSpec) {
     let r = &host.resources;
     let rates = |list: &[DeviceValue]| {
-        nullable(list.iter().map(|d| wire::ThrottleDevice { path: d.path.clone(), rate: d.value }).collect())
+        Some(list.iter().map(|d| wire::ThrottleDevice { path: d.path.clone(), rate: d.value }).collect())
     };
     let weight = |d: &DeviceValue| wire::WeightDevice {
         path: d.path.clone(),
@@ -337,7 +340,8 @@ fn limits(wire: &mut HostConfig, host: &HostSpec) {
     wire.memory_reservation = r.memory_reservation;
     wire.memory_swap =
         if r.memory > 0 && r.memory_swap == 0 { r.memory.saturating_mul(2) } else { r.memory_swap };
-    wire.memory_swappiness = r.memory_swappiness;
+    // Clients say -1 and 0 for what they do not ask for.
+    wire.memory_swappiness = r.memory_swappiness.filter(|value| *value >= 0);
     wire.oom_kill_disable = Some(r.oom_kill_disable.unwrap_or(false));
     wire.nano_cpus = r.nano_cpus;
     wire.cpu_shares = r.cpu_shares;
@@ -348,9 +352,9 @@ fn limits(wire: &mut HostConfig, host: &HostSpec) {
     wire.cpuset_cpus.clone_from(&r.cpuset_cpus);
     wire.cpuset_mems.clone_from(&r.cpuset_mems);
     wire.cgroup_parent.clone_from(&host.cgroup_parent);
-    wire.pids_limit = r.pids_limit;
+    wire.pids_limit = r.pids_limit.filter(|limit| *limit != 0);
     wire.blkio_weight = r.blkio_weight;
-    wire.blkio_weight_device = nullable(r.blkio_weight_device.iter().map(weight).collect());
+    wire.blkio_weight_device = Some(r.blkio_weight_device.iter().map(weight).collect());
     wire.blkio_device_read_bps = rates(&r.read_bps);
     wire.blkio_device_write_bps = rates(&r.write_bps);
     wire.blkio_device_read_iops = rates(&r.read_iops);

@@ -22,10 +22,9 @@ pub(crate) async fn list(call: Call) -> Handled {
         filters.0.entry("reference".into()).or_default().insert(name.to_owned());
     }
     let found = call.engine().images().filtered(&filters).map_err(proa_engine::Error::from)?;
-    let old = !call.since(1, 44);
     let patterns: Vec<&str> = filters.values("reference").collect();
     let all: Vec<_> =
-        found.iter().map(|one| image::summary(&named(one, &patterns), call.engine(), old)).collect();
+        found.iter().map(|one| image::summary(&named(one, &patterns), call.engine(), call.version)).collect();
     ok(&all)
 }
 
@@ -43,7 +42,7 @@ fn named(image: &ImageView, patterns: &[&str]) -> ImageView {
 
 pub(crate) async fn inspect(call: Call) -> Handled {
     let found = call.engine().images().resolve(call.name()).map_err(proa_engine::Error::from)?;
-    ok(&image::inspect(&found, call.engine(), !call.since(1, 44)))
+    ok(&image::inspect(&found, call.engine(), call.version))
 }
 
 pub(crate) async fn history(call: Call) -> Handled {

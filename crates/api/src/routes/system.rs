@@ -57,6 +57,8 @@ pub(crate) async fn info(call: Call) -> Handled {
     let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     let security = security_options(info.cgroup_v1, info.apparmor);
     let runtimes = runtimes(&config);
+    // Left out since 1.50.
+    let bridge_nf = (!call.since(1, 50)).then_some(false);
     ok(&Info {
         id: info.id,
         containers: count(info.containers),
@@ -65,6 +67,7 @@ pub(crate) async fn info(call: Call) -> Handled {
         containers_stopped: count(info.containers - info.running - info.paused),
         images: count(info.images),
         driver: info.driver,
+        driver_status: driver_status(info.filesystem),
         plugins: wire::Plugins {
             volume: list(&["local"]),
             network: list(&["bridge", "host", "null"]),
@@ -88,14 +91,11 @@ pub(crate) async fn info(call: Call) -> Handled {
         cgroup_version: if info.cgroup_v1 { "1" } else { "2" }.into(),
         kernel_version: info.kernel,
         operating_system: info.system,
+        os_version: info.system_version,
         os_type: "linux".into(),
         architecture: std::env::consts::ARCH.into(),
         index_server_address: "https://index.docker.io/v1/".into(),
-        registry_config: wire::RegistryConfig {
-            insecure_registry_cidrs: list(&["::1/128", "127.0.0.0/8"]),
-            mirrors: crate::convert::nullable(config.mirrors.clone()),
-            ..wire::RegistryConfig::default()
-        },
+        registry_config: registries(&config),
         n_cpu: count(info.processors),
         mem_total: i64::try_from(info.memory).unwrap_or(i64::MAX),
         docker_root_dir: config.data_root.display().to_string(),
@@ -108,9 +108,34 @@ pub(crate) async fn info(call: Call) -> Handled {
         live_restore_enabled: config.live_restore,
         init_binary: "proa".into(),
         security_options: security,
-        warnings: crate::convert::nullable(info.warnings),
+        // Clients make up warnings of their own where the list is null.
+        warnings: Some(info.warnings),
+        bridge_nf_iptables: bridge_nf,
+        bridge_nf_ip6tables: bridge_nf,
         ..Info::default()
     })
+}
+
+/// How the storage driver stands on its filesystem.
+fn driver_status(filesystem: String) -> Vec<[String; 2]> {
+    // The name by which dockerd knows ext2, ext3 and ext4.
+    let backing = if filesystem.starts_with("ext") { "extfs".into() } else { filesystem };
+    vec![["Backing Filesystem".into(), backing], ["Supports d_type".into(), "true".into()]]
+}
+
+/// How registries are reached: as configured, and Docker Hub.
+fn registries(config: &proa_engine::EngineConfig) -> wire::RegistryConfig {
+    let hub = wire::RegistryIndex {
+        name: "docker.io".into(),
+        mirrors: config.mirrors.clone(),
+        secure: true,
+        official: true,
+    };
+    wire::RegistryConfig {
+        insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
+        index_configs: BTreeMap::from([("docker.io".to_owned(), hub)]),
+        mirrors: Some(config.mirrors.clone()),
+    }
 }
 
 /// The runtimes by name: ours and those that were registered.
@@ -254,6 +279,7 @@ fn wire_network(network: &NetworkView, whole: bool) -> wire::Network {
         scope: "local".into(),
         driver: network.driver.clone(),
         enable_ipv4: true,
+        config_from: BTreeMap::from([("Network".to_owned(), String::new())]),
         ipam: wire::Ipam { driver: "default".into(), ..wire::Ipam::default() },
         ..wire::Network::default()
     };
@@ -267,12 +293,19 @@ fn wire_network(network: &NetworkView, whole: bool) -> wire::Network {
         wire.ipam.config = Some(vec![config]);
         let option =
             |name: &str, value: &str| (format!("com.docker.network.bridge.{name}"), value.to_owned());
-        wire.options = BTreeMap::from([option("default_bridge", "true"), option("name", &network.bridge)]);
+        wire.options = BTreeMap::from([
+            option("default_bridge", "true"),
+            option("enable_icc", "true"),
+            option("enable_ip_masquerade", "true"),
+            option("host_binding_ipv4", "0.0.0.0"),
+            option("name", &network.bridge),
+        ]);
     }
     for record in network.containers.iter().filter(|_| whole) {
         let endpoint = record.endpoint.as_ref();
         let container = wire::NetworkContainer {
             name: record.name.to_string(),
+            endpoint_id: crate::convert::container::endpoint_id(record),
             mac_address: endpoint.map(|e| e.mac.to_string()).unwrap_or_default(),
             ipv4_address: endpoint.map(|e| format!("{}/{}", e.address, e.prefix)).unwrap_or_default(),
             ..wire::NetworkContainer::default()

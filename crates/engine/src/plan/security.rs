@@ -95,8 +95,8 @@ pub(crate) fn security(record: &ContainerRecord, bounding: u64) -> Result<Securi
         no_new_privileges: false,
         apparmor: unconfined(),
         filter,
-        masked: paths(host.masked_paths.as_deref(), &masked(), host.privileged),
-        readonly: paths(host.readonly_paths.as_deref(), &READONLY.map(Into::into), host.privileged),
+        masked: masked_paths(host),
+        readonly: readonly_paths(host),
     };
     for option in &host.security_opt {
         apply(&mut security, option)?;
@@ -109,6 +109,18 @@ pub(crate) fn security(record: &ContainerRecord, bounding: u64) -> Result<Securi
 fn unconfined() -> String {
     let name = if proa_runtime::has_apparmor() { "unconfined" } else { "" };
     name.to_owned()
+}
+
+/// What a container cannot read: what was asked for, or the default.
+#[must_use]
+pub fn masked_paths(host: &crate::spec::HostSpec) -> Vec<std::path::PathBuf> {
+    paths(host.masked_paths.as_deref(), &masked(), host.privileged)
+}
+
+/// What a container cannot write: what was asked for, or the default.
+#[must_use]
+pub fn readonly_paths(host: &crate::spec::HostSpec) -> Vec<std::path::PathBuf> {
+    paths(host.readonly_paths.as_deref(), &READONLY.map(Into::into), host.privileged)
 }
 
 fn paths(asked: Option<&[String]>, default: &[String], privileged: bool) -> Vec<std::path::PathBuf> {
