@@ -82,6 +82,11 @@ async fn bytes(body: Incoming) -> Result<Vec<u8>, Failure> {
     }
 }
 
+/// Takes a body that nobody wants: a connection closed while its client still writes loses the answer.
+pub(crate) async fn drain(body: Incoming) {
+    let _ = bytes(body).await;
+}
+
 /// A request's body as a blocking reader, for work on another thread.
 pub(crate) fn reader(mut body: Incoming) -> impl Read + Send + 'static {
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(16);

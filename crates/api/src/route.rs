@@ -1,6 +1,6 @@
 //! The route table: every path of the Engine API, with its handler or what it answers instead.
 
-use crate::body::Answer;
+use crate::body::{Answer, drain};
 use crate::error::Failure;
 use crate::query::decode;
 use crate::routes::{containers, exec, images, streams, system, volumes};
@@ -42,14 +42,15 @@ macro_rules! routes {
             $(Route {
                 method: stringify!($later),
                 pattern: $path,
-                handler: |_| Box::pin(not_supported(stringify!($later), $path)),
+                handler: |call| Box::pin(not_supported(call, stringify!($later), $path)),
                 supported: false,
             },)*
         ];
     };
 }
 
-async fn not_supported(method: &str, path: &str) -> Result<Answer, Failure> {
+async fn not_supported(call: Call, method: &str, path: &str) -> Result<Answer, Failure> {
+    drain(call.request.into_body()).await;
     let message = format!("{method} {path} is not supported by this version of Proa");
     Err(Failure::new(StatusCode::NOT_IMPLEMENTED, message))
 }

@@ -1,6 +1,6 @@
 //! Connections and requests: versions, headers, the route table.
 
-use crate::body::{Answer, Body};
+use crate::body::{Answer, Body, drain};
 use crate::error::Failure;
 use crate::query::Query;
 use crate::route;
@@ -112,11 +112,21 @@ async fn dispatch(api: Arc<Api>, request: Request<Incoming>) -> Result<Answer, F
             let call = Call { api, version, names, query, request };
             (route.handler)(call).await
         }
-        route::Found::OtherMethod => Err(Failure::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            format!("method {method} is not allowed for {rest}"),
-        )),
-        route::Found::Nothing => Err(Failure::new(StatusCode::NOT_FOUND, "page not found")),
+        // A body that is not read would cost the client the answer.
+        _ => {
+            drain(request.into_body()).await;
+            Err(nowhere(&found, &method, rest))
+        }
+    }
+}
+
+/// Why a path leads nowhere.
+fn nowhere(found: &route::Found, method: &Method, path: &str) -> Failure {
+    match found {
+        route::Found::OtherMethod => {
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, format!("method {method} is not allowed for {path}"))
+        }
+        _ => Failure::new(StatusCode::NOT_FOUND, "page not found"),
     }
 }
 

@@ -19,8 +19,9 @@ static STATUSES: &[Status] = &[
 /// A place in a document: route (`*` is every one), end of the place, beginning of the fault, why.
 type Place = (&'static str, &'static str, &'static str, &'static str);
 
-const NIL: &str = "Go prints a list or a map that was never made as null, and clients take it so";
+const NIL: &str = "Go prints a list, a map or a pointer that was never made as null, and clients take it so";
 const LEGACY: &str = "left out since 1.52; kept because scripts ask for it by name";
+const EVENT: &str = "left out since 1.52, and a client asks for 1.50";
 const INSPECT: &str = "GET /containers/{id}/json";
 const IMAGE: &str = "GET /images/{name}/json";
 
@@ -38,6 +39,7 @@ static PLACES: &[Place] = &[
     (INSPECT, "HostConfig.ExtraHosts", "null", NIL),
     (INSPECT, "HostConfig.GroupAdd", "null", NIL),
     (INSPECT, "HostConfig.Links", "null", NIL),
+    (INSPECT, "HostConfig.MemorySwappiness", "null", NIL),
     (INSPECT, "HostConfig.MaskedPaths", "null", NIL),
     (INSPECT, "HostConfig.ReadonlyPaths", "null", NIL),
     (INSPECT, "HostConfig.SecurityOpt", "null", NIL),
@@ -55,6 +57,9 @@ static PLACES: &[Place] = &[
     ("GET /volumes/{name}", "Options", "null", NIL),
     ("POST /volumes/create", "Labels", "null", NIL),
     ("POST /volumes/create", "Options", "null", NIL),
+    ("GET /events", "from", ABSENT, EVENT),
+    ("GET /events", "id", ABSENT, EVENT),
+    ("GET /events", "status", ABSENT, EVENT),
     (INSPECT, "NetworkSettings.Bridge", ABSENT, LEGACY),
     (INSPECT, "NetworkSettings.EndpointID", ABSENT, LEGACY),
     (INSPECT, "NetworkSettings.Gateway", ABSENT, LEGACY),
