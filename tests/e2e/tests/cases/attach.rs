@@ -108,7 +108,7 @@ fn text(bytes: &[u8]) -> String {
 /// A connection of the API as it is, after the request.
 fn raw_attach(c: &Ctx, name: &str, query: &str) -> UnixStream {
     let mut stream = UnixStream::connect(c.host.trim_start_matches("unix://")).unwrap();
-    stream.set_read_timeout(Some(proa_e2e::command::LIMIT)).unwrap();
+    stream.set_read_timeout(Some(proa_e2e::command::limit())).unwrap();
     let path = format!("/v1.41/containers/{name}/attach?stdout=1&stderr=1&{query}");
     let head = "Host: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0";
     write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\n\r\n").unwrap();
