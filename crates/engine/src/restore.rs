@@ -191,6 +191,12 @@ impl Engine {
         let runs: HashSet<String> =
             running.iter().map(|container| container.id.as_str().to_owned()).collect();
         let exists = |id: &ContainerId| ids.contains(id.as_str());
+        for record in all.iter().map(|container| container.record()).filter(|record| record.ephemeral) {
+            // The store may have lost that it uses them with the daemon that was killed.
+            for mount in record.mounts.iter().filter(|mount| mount.kind == "volume") {
+                let _ = self.volumes.acquire(&mount.name, &record.id);
+            }
+        }
         self.volumes.reconcile(&exists, &|id: &ContainerId| runs.contains(id.as_str()))?;
         Ok(())
     }
