@@ -53,6 +53,13 @@ pub fn run(name: &str, seeds: &[&[u8]], target: impl Fn(&[u8])) {
     println!("fuzz {name}: {count} inputs");
 }
 
+/// A path of this process's own for a target that reads files, in memory where there is such a place.
+pub fn scratch(name: &str) -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    dir.join(format!("proa-fuzz-{name}-{}", std::process::id()))
+}
+
 fn once(name: &str, input: &[u8], target: &impl Fn(&[u8])) {
     let begun = Instant::now();
     let result = catch_unwind(AssertUnwindSafe(|| target(input)));
@@ -187,5 +194,16 @@ impl Random {
 
     fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         from.get(self.below(from.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[should_panic(expected = "found")]
+    fn a_panic_is_found() {
+        super::run("self", &[b"{\"a\":[1,2]}"], |bytes| {
+            assert!(!bytes.windows(2).any(|pair| pair == b"}}"), "found");
+        });
     }
 }

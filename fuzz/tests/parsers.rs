@@ -136,7 +136,7 @@ fn fuzz_load() {
     if std::fs::read_dir("/proc/1/fd").is_err() {
         return println!("skipped: needs root");
     }
-    let dir = std::env::temp_dir().join(format!("proa-fuzz-load-{}", std::process::id()));
+    let dir = proa_fuzz::scratch("load");
     std::fs::create_dir_all(dir.join("data")).unwrap();
     let state = std::sync::Arc::new(proa_state::Store::open(&dir.join("state")).unwrap());
     let store = proa_image::ImageStore::open(&dir.join("data"), state).unwrap();

@@ -30,7 +30,7 @@ fn fuzz_specs() {
 
 #[test]
 fn fuzz_env_file() {
-    let path = std::env::temp_dir().join(format!("proa-fuzz-env-{}", std::process::id()));
+    let path = proa_fuzz::scratch("env");
     let name = path.to_string_lossy().into_owned();
     run("env_file", &[b"\xef\xbb\xbf# c\nA=b c\n  D\r\nE=\n"], |bytes| {
         std::fs::write(&path, bytes).expect("the file");

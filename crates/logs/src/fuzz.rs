@@ -44,7 +44,7 @@ fn fuzz_log_records() {
 
 #[test]
 fn fuzz_log_reader() {
-    let path = std::env::temp_dir().join(format!("proa-fuzz-log-{}", std::process::id()));
+    let path = proa_fuzz::scratch("log");
     let seeds = seeds();
     let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
     run("log_reader", &seeds, |bytes| {

@@ -19,10 +19,10 @@ pub(crate) fn add(s: &mut Suite) {
 const FULL: &str = "no space left on device";
 
 /// A data root of its own size: a memory file system, mounted before the daemon starts.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
-    fn mount(name: &str, size: &str) -> Self {
+    pub(crate) fn mount(name: &str, size: &str) -> Self {
         let disk = Self(proa_e2e::scratch(name).join("data"));
         std::fs::create_dir_all(&disk.0).unwrap();
         let options = format!("size={size},mode=710");

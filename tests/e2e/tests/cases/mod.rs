@@ -1,6 +1,7 @@
 //! The obligations by subject.
 
 mod answers;
+mod archives;
 mod attach;
 mod disk;
 mod emulation;
@@ -33,5 +34,6 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     security::add(suite);
     errors::add(suite);
     disk::add(suite);
+    archives::add(suite);
     answers::add(suite);
 }
