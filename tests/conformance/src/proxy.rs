@@ -109,7 +109,8 @@ fn ask(client: &UnixStream, daemon: &UnixStream, mut sink: Requests) {
         // Noted before it is passed on: the answer may come at once.
         parser.feed(bytes, &mut sink);
         if write(daemon, bytes).is_err() {
-            let _ = client.shutdown(Shutdown::Both);
+            // The client may write no more; what the daemon said before it went is still on its way to it.
+            let _ = client.shutdown(Shutdown::Read);
             return;
         }
     }
