@@ -309,7 +309,9 @@ fn ulimits(values: &Values) -> Result<BTreeMap<String, (i64, i64)>, Error> {
 
 fn default_runtime(values: &Values) -> Result<String, Error> {
     let name = values.text("default-runtime").unwrap_or_else(|| "proa".into());
-    if name == "proa" || runtimes(values)?.contains_key(&name) {
+    // Docker's names for its own stand for ours.
+    let own = matches!(name.as_str(), "proa" | "runc" | "io.containerd.runc.v2");
+    if own || runtimes(values)?.contains_key(&name) {
         return Ok(name);
     }
     Err(Error::Value {

@@ -1,7 +1,9 @@
 //! What the engine is told at its start, and what may change by a reload.
 
+use crate::Error;
 use crate::spec::Ulimit;
 use proa_logs::LogDriver;
+use proa_shim::RuntimeChoice;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -71,4 +73,20 @@ pub struct EngineConfig {
     pub bridge: String,
     /// Whether debug logging is on, for `info`.
     pub debug: bool,
+}
+
+/// Our own runtime's names: the second and third are those that docker's clients know for the default one.
+const OWN: [&str; 3] = ["proa", "runc", "io.containerd.runc.v2"];
+
+impl EngineConfig {
+    /// The runtime of a name. One that was registered wins over a name that docker gives its own.
+    pub(crate) fn runtime(&self, name: &str) -> Result<RuntimeChoice, Error> {
+        match self.runtimes.get(name) {
+            Some(Runtime { path, args }) => {
+                Ok(RuntimeChoice::Foreign { path: path.clone(), args: args.clone() })
+            }
+            None if OWN.contains(&name) => Ok(RuntimeChoice::Builtin),
+            None => Err(Error::Invalid(format!("unknown or invalid runtime name: {name}"))),
+        }
+    }
 }

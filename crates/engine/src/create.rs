@@ -179,15 +179,7 @@ impl Engine {
             spec.stop_signal.parse::<Signal>().map_err(|e| Error::Invalid(e.to_string()))?;
         }
         let config = self.config();
-        if host.runtime != "proa" && !config.runtimes.contains_key(&host.runtime) {
-            return Err(Error::Invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
-        }
-        if config.runtimes.contains_key(&host.runtime) {
-            return Err(Error::Unsupported(format!(
-                "runtime {}: running containers by another runtime",
-                host.runtime
-            )));
-        }
+        config.runtime(&host.runtime)?;
         if !matches!(host.userns_mode.as_str(), "" | "host") {
             return Err(Error::Invalid("invalid USER mode: write host or nothing".into()));
         }

@@ -14,6 +14,7 @@ use crate::{Error, failpoint};
 use proa_distribution::Registry;
 use proa_image::ImageStore;
 use proa_network::Bridge;
+use proa_oci::runtime::Seccomp;
 use proa_runtime::seccomp::{self, Conditions};
 use proa_shim::Spawner;
 use proa_state::Store;
@@ -135,27 +136,14 @@ impl Engine {
 
     /// The compiled filter of a container, or none if it is unconfined.
     pub(crate) fn filter(&self, security: &crate::plan::Security) -> Result<Option<Vec<u8>>, Error> {
-        use crate::plan::Filter;
-        let profile = match &security.filter {
-            Filter::Unconfined => return Ok(None),
-            Filter::Custom(json) => Some(json.clone()),
-            Filter::Default => self.config().seccomp_profile.clone(),
-        };
-        if profile.as_deref() == Some("unconfined") {
-            return Ok(None);
-        }
+        let Some(profile) = self.filter_profile(security) else { return Ok(None) };
         let key = format!("{}\n{}", security.names().join(","), profile.as_deref().unwrap_or_default());
         let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(program) = filters.get(&key) {
             return Ok(Some(program.clone()));
         }
-        let bad = |e: seccomp::Error| Error::Invalid(format!("seccomp profile: {e}"));
-        let conditions = Conditions::host(security.names());
-        let document = match &profile {
-            Some(json) => seccomp::parse_profile(json.as_bytes(), &conditions).map_err(bad)?,
-            None => seccomp::default_profile(&conditions).map_err(bad)?,
-        };
-        let program = seccomp::compile(&document).map_err(bad)?.to_bytes();
+        let document = filter_document(profile.as_deref(), security)?;
+        let program = seccomp::compile(&document).map_err(bad_profile)?.to_bytes();
         // A handful of combinations is in use; a stream of odd ones must not fill memory.
         if filters.len() >= 64 {
             filters.clear();
@@ -163,6 +151,37 @@ impl Engine {
         filters.insert(key, program.clone());
         Ok(Some(program))
     }
+
+    /// The same as a document, for a runtime that compiles it itself.
+    pub(crate) fn filter_rules(&self, security: &crate::plan::Security) -> Result<Option<Seccomp>, Error> {
+        let profile = self.filter_profile(security);
+        profile.map(|profile| filter_document(profile.as_deref(), security)).transpose()
+    }
+
+    /// The profile of a container as JSON, which is none for the default one; none at all if it is unconfined.
+    #[expect(clippy::option_option, reason = "unconfined, the default profile, another one")]
+    fn filter_profile(&self, security: &crate::plan::Security) -> Option<Option<String>> {
+        use crate::plan::Filter;
+        let profile = match &security.filter {
+            Filter::Unconfined => return None,
+            Filter::Custom(json) => Some(json.clone()),
+            Filter::Default => self.config().seccomp_profile.clone(),
+        };
+        (profile.as_deref() != Some("unconfined")).then_some(profile)
+    }
+}
+
+fn filter_document(profile: Option<&str>, security: &crate::plan::Security) -> Result<Seccomp, Error> {
+    let conditions = Conditions::host(security.names());
+    match profile {
+        Some(json) => seccomp::parse_profile(json.as_bytes(), &conditions),
+        None => seccomp::default_profile(&conditions),
+    }
+    .map_err(bad_profile)
+}
+
+fn bad_profile(error: seccomp::Error) -> Error {
+    Error::Invalid(format!("seccomp profile: {error}"))
 }
 
 /// Runs work that waits for the kernel where it does not hold other work up.

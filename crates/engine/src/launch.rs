@@ -25,6 +25,7 @@ struct Bundle {
     spec: Spec,
     filter: Option<Vec<u8>>,
     root: Root,
+    runtime: RuntimeChoice,
 }
 
 impl Engine {
@@ -117,17 +118,22 @@ impl Engine {
         record: &ContainerRecord,
         mut root: Root,
     ) -> Result<OwnedFd, Error> {
-        let (spec, filter) = self.planned(container, record, &mut root)?;
+        let runtime = self.config().runtime(&record.spec.host.runtime)?;
+        let own = runtime == RuntimeChoice::Builtin;
+        let (mut spec, mut filter) = self.planned(container, record, &mut root)?;
+        if !own && filter.take().is_some() {
+            spec.linux.seccomp = self.filter_rules(&security(record, self.bounding)?)?;
+        }
         let kind = SandboxSpec::of(&spec).map_err(|e| Error::Invalid(e.to_string()))?;
         let on_bridge = record.spec.host.network_mode == "bridge";
         let special = !record.spec.mac_address.is_empty() || !record.spec.host.cgroup_parent.is_empty();
-        let taken = if on_bridge && !special { self.pool.take(&kind) } else { None };
+        let taken = if on_bridge && !special && own { self.pool.take(&kind) } else { None };
         let ready = match taken {
             Some(ready) => ready,
             None => self.prepare_for(&kind, record)?,
         };
         passage("start.sandbox");
-        let bundle = Bundle { spec, filter, root };
+        let bundle = Bundle { spec, filter, root, runtime };
         let started = self.run_in(container, record, &ready, bundle).and_then(|(started, published)| {
             let noted = self.note_run(container, &ready, &started, &published)?;
             Ok((started, noted))
@@ -203,7 +209,7 @@ impl Engine {
             stdin_once: record.spec.stdin_once,
             log: self.log_config(container)?,
             init: record.spec.host.init.unwrap_or(self.config().init),
-            runtime: RuntimeChoice::Builtin,
+            runtime: bundle.runtime,
             forwards: forwards.collect(),
             attached: early.iter().map(|(wants, _)| wants.clone()).collect(),
             mounted: mount.is_some(),

@@ -1,12 +1,13 @@
 //! Answers to the engine's requests.
 
+use super::foreign::Foreign;
+use super::runner::{self, Begun, Runner};
 use super::task::{Client, Side, Streams, Task};
 use super::{INIT, Monitor, State};
 use crate::protocol::{AttachRequest, ExecRequest, Request, Response, RuntimeChoice, StartRequest};
 use crate::{Error, wire};
 use proa_runtime::cgroup::CgroupPath;
-use proa_runtime::seccomp::Program;
-use proa_runtime::{ExecOptions, Sandbox, SandboxSpec, StartContainer, Stdio};
+use proa_runtime::{Sandbox, SandboxSpec, Stdio};
 use proa_types::{ErrorKind, ExecId, Kinded, Timestamp};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
@@ -15,14 +16,15 @@ use std::os::fd::{AsFd, OwnedFd};
 type Answer = Result<(Response, Option<OwnedFd>), Failure>;
 
 /// Why a request was not carried out.
+#[derive(Debug)]
 pub(super) struct Failure {
-    message: String,
-    kind: ErrorKind,
-    exit_code: Option<i32>,
+    pub(super) message: String,
+    pub(super) kind: ErrorKind,
+    pub(super) exit_code: Option<i32>,
 }
 
 impl Failure {
-    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { message: message.into(), kind, exit_code: None }
     }
 }
@@ -110,9 +112,9 @@ impl Monitor {
         }
     }
 
-    fn container(&self) -> Result<&proa_runtime::Container, Failure> {
-        match &self.state {
-            State::Running(container) => Ok(container),
+    fn container(&mut self) -> Result<&mut Runner, Failure> {
+        match &mut self.state {
+            State::Running(runner) => Ok(runner),
             _ => Err(Failure::new(ErrorKind::Conflict, "the container is not running")),
         }
     }
@@ -143,20 +145,11 @@ impl Monitor {
     }
 
     fn start(&mut self, request: StartRequest, mut listeners: Vec<OwnedFd>) -> Answer {
-        if let RuntimeChoice::Foreign { path, .. } = &request.runtime {
-            let message = format!(
-                "runtime {}: other runtimes are not supported by this version of Proa",
-                path.display()
-            );
-            return Err(Failure::new(ErrorKind::NotImplemented, message));
-        }
         let mounted = if request.mounted { listeners.pop() } else { None };
         if listeners.len() != request.forwards.len() + request.attached.len() {
             return Err(Failure::new(ErrorKind::InvalidArgument, "a descriptor is missing"));
         }
         let sockets = listeners.split_off(request.forwards.len());
-        let clients =
-            sockets.into_iter().zip(request.attached).map(|(socket, wants)| Client::new(socket, wants));
         let State::Parked(sandbox) = std::mem::replace(&mut self.state, State::Gone) else {
             return Err(Failure::new(ErrorKind::Conflict, "there is no sandbox to start"));
         };
@@ -165,33 +158,29 @@ impl Monitor {
         let size = request.spec.process.as_ref().and_then(|process| process.console_size.as_ref());
         let size = size.map(|size| crate::TerminalSize { rows: size.height, columns: size.width });
         let (stdio, mut streams) = make_streams(terminal, request.open_stdin, size)?;
-        let id = request.container.as_str().to_owned();
-        let mut start = StartContainer::new(&id, &request.dir, &request.spec, request.rootfs, stdio);
-        start.filter = program(request.filter.as_deref())?;
-        start.mounted = mounted;
-        start.init = request.init;
-        start.degrade = true;
-        let mut container = sandbox.start(start)?;
-        let at = Timestamp::now();
+        let Begun { runner, mut process, start_time, at, oom, warnings } = match &request.runtime {
+            RuntimeChoice::Builtin => runner::begin(*sandbox, &request, stdio, mounted)?,
+            RuntimeChoice::Foreign { path, args } => {
+                let (dir, program) = (self.dir.join("runtime"), (path.clone(), args.clone()));
+                Foreign::begin(program, &dir, *sandbox, &self.facts.cgroup, (&request, stdio, mounted))?
+            }
+        };
         if terminal {
-            take_terminal(&mut streams, container.take_terminal())?;
+            take_terminal(&mut streams, process.terminal.take())?;
         }
-        let pidfd = container
-            .pidfd()
-            .try_clone_to_owned()
-            .map_err(|e| Failure::new(ErrorKind::Internal, e.to_string()))?;
-        let (pid, start_time) = (container.pid(), container.start_time());
-        let warnings = container.warnings().to_vec();
-        let mut task = Task::new(None, pidfd, streams, request.stdin_once);
+        let pid = process.pid;
+        let mut task = Task::new(None, (pid, process.pidfd), streams, request.stdin_once);
+        let clients =
+            sockets.into_iter().zip(request.attached).map(|(socket, wants)| Client::new(socket, wants));
         clients.for_each(|client| task.attach(client, &[]));
         self.tasks.insert(INIT, task);
-        self.oom = container.oom_watch().ok();
+        self.oom = oom;
         self.log = Some(log);
         self.forwarder.open(request.forwards, listeners);
         self.facts.container = Some(request.container);
         (self.facts.pid, self.facts.start_time, self.facts.started_at) = (pid, start_time, at);
         self.store_facts();
-        self.state = State::Running(Box::new(container));
+        self.state = State::Running(runner);
         // What happens from now on is told on a socket that goes with the answer.
         let (theirs, ours) = pair(SocketType::SEQPACKET)?;
         self.subscribers.push(ours);
@@ -199,21 +188,19 @@ impl Monitor {
     }
 
     fn exec(&mut self, request: ExecRequest, sockets: Vec<OwnedFd>) -> Answer {
-        let container = self.container()?;
         if self.facts.exit.is_some() {
             return Err(Failure::new(ErrorKind::Conflict, "the container is not running"));
         }
+        let container = self.container()?;
         let terminal = request.process.terminal;
         let size = request.process.console_size.as_ref();
         let size = size.map(|size| crate::TerminalSize { rows: size.height, columns: size.width });
         let (stdio, mut streams) = make_streams(terminal, request.open_stdin, size)?;
-        let filter = program(request.filter.as_deref())?;
-        let options = ExecOptions { filter, stdio, preserved: Vec::new(), degrade: true };
-        let exec = container.exec(&request.process, options)?;
+        let exec = container.exec(&request, stdio)?;
         if terminal {
             take_terminal(&mut streams, exec.terminal)?;
         }
-        let mut task = Task::new(Some(request.id), exec.pidfd, streams, true);
+        let mut task = Task::new(Some(request.id), (exec.pid, exec.pidfd), streams, true);
         if let (Some(wants), Some(socket)) = (request.attach, sockets.into_iter().next()) {
             task.attach(Client::new(socket, wants), &[]);
         }
@@ -252,18 +239,12 @@ impl Monitor {
 
     /// Removes everything but this process.
     fn clean_up(&mut self) {
-        if let State::Running(container) = std::mem::replace(&mut self.state, State::Gone) {
-            let _ = container.kill_all();
-            let _ = container.release();
+        if let State::Running(runner) = std::mem::replace(&mut self.state, State::Gone) {
+            runner.release();
         }
         self.forwarder.close();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
-}
-
-fn program(bytes: Option<&[u8]>) -> Result<Option<Program>, Failure> {
-    let read = |bytes| Program::from_bytes(bytes).map_err(|e| Failure::from(proa_runtime::Error::from(e)));
-    bytes.map(read).transpose()
 }
 
 fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Error> {

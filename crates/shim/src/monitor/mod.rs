@@ -1,18 +1,21 @@
 //! The shim process: one loop that waits for requests, output, input, exits and connections to published ports.
 
 mod control;
+mod foreign;
 mod forward;
 mod record;
+mod runner;
 mod task;
 
 use crate::protocol::{Event, ExitRecord, Facts};
 use crate::{Error, wire};
 use forward::Forwarder;
 use proa_logs::LogWriter;
+use proa_runtime::Sandbox;
 use proa_runtime::cgroup::OomWatch;
-use proa_runtime::{Container, Sandbox};
 use proa_types::Timestamp;
 use record::RecordFile;
+use runner::Runner;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use std::collections::BTreeMap;
@@ -45,7 +48,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
 enum State {
     Empty,
     Parked(Box<Sandbox>),
-    Running(Box<Container>),
+    Running(Runner),
     Gone,
 }
 
@@ -129,6 +132,9 @@ impl Monitor {
                 self.act(source, flags);
             }
             self.finish_tasks();
+            if matches!(self.state, State::Running(Runner::Foreign(_))) {
+                foreign::reap_strays(|pid| self.tasks.values().any(|task| task.awaits(pid)));
+            }
             self.forwarder.prune();
         }
         self.tear_down();
@@ -315,10 +321,7 @@ impl Monitor {
         match std::mem::replace(&mut self.state, State::Gone) {
             // A sandbox removes what it made when it is dropped.
             State::Empty | State::Gone | State::Parked(_) => {}
-            State::Running(container) => {
-                let _ = container.kill_all();
-                let _ = container.release();
-            }
+            State::Running(runner) => runner.release(),
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }

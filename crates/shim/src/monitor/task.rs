@@ -45,6 +45,7 @@ pub(super) struct Exit {
 /// A process, its streams and its clients.
 pub(super) struct Task {
     pub(super) exec: Option<ExecId>,
+    pid: i32,
     pidfd: OwnedFd,
     terminal: bool,
     stdin: Option<OwnedFd>,
@@ -135,12 +136,19 @@ pub(super) struct Streams {
 }
 
 impl Task {
-    pub(super) fn new(exec: Option<ExecId>, pidfd: OwnedFd, streams: Streams, stdin_once: bool) -> Self {
+    /// Of a child of this process.
+    pub(super) fn new(
+        exec: Option<ExecId>,
+        (pid, pidfd): (i32, OwnedFd),
+        streams: Streams,
+        stdin_once: bool,
+    ) -> Self {
         for fd in [&streams.stdin, &streams.stdout, &streams.stderr].into_iter().flatten() {
             let _ = rustix::io::ioctl_fionbio(fd, true);
         }
         Self {
             exec,
+            pid,
             pidfd,
             terminal: streams.terminal,
             stdin: streams.stdin,
@@ -287,6 +295,11 @@ impl Task {
     pub(super) fn signal(&self, signal: i32) -> rustix::io::Result<()> {
         let signal = rustix::process::Signal::from_named_raw(signal).ok_or(Errno::INVAL)?;
         rustix::process::pidfd_send_signal(&self.pidfd, signal)
+    }
+
+    /// Whether this child is its process, and has yet to be waited for.
+    pub(super) fn awaits(&self, child: i32) -> bool {
+        self.exit.is_none() && self.pid == child
     }
 
     /// Takes the exit status.

@@ -14,6 +14,7 @@ mod logs;
 mod network;
 mod registry;
 mod run;
+mod runtimes;
 mod security;
 mod volumes;
 
@@ -23,6 +24,7 @@ pub(crate) use emulation::EMULATION;
 pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     run::add(suite);
     lifecycle::add(suite);
+    runtimes::add(suite);
     attach::add(suite);
     exec::add(suite);
     logs::add(suite);
