@@ -6,33 +6,55 @@ use proa_e2e::{Client, Ctx, Suite};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Debian's.
-const RUNC: &str = "/usr/sbin/runc";
+/// Debian's programs.
+const PROGRAMS: [&str; 2] = ["/usr/sbin/runc", "/usr/bin/crun"];
+const RUNC: usize = 0;
+const CRUN: usize = 1;
+/// A trial of each program.
+type Each = [fn(); 2];
 
 pub(crate) fn add(s: &mut Suite) {
-    let tests: [(&str, fn()); 5] = [
-        ("another runtime must run containers: output, exit code, terminal, exec, stop, kill", runs),
-        ("another runtime must get ports, limits and the system-call filter", has_surroundings),
-        ("another runtime's refusals must be told in docker's words", refuses),
-        ("another runtime's container must outlive a killed daemon", survives),
-        ("the default runtime must be the one that was chosen", is_chosen),
+    let tests: [(&str, Each); 5] = [
+        (
+            "another runtime must run containers: output, exit code, terminal, exec, stop, kill",
+            [runs::<RUNC>, runs::<CRUN>],
+        ),
+        (
+            "another runtime must get ports, limits and the system-call filter",
+            [has_surroundings::<RUNC>, has_surroundings::<CRUN>],
+        ),
+        ("another runtime's refusals must be told in docker's words", [refuses::<RUNC>, refuses::<CRUN>]),
+        ("another runtime's container must outlive a killed daemon", [survives::<RUNC>, survives::<CRUN>]),
+        ("the default runtime must be the one that was chosen", [is_chosen::<RUNC>, is_chosen::<CRUN>]),
     ];
-    for (name, test) in tests {
-        if proa_e2e::against_reference() {
-            s.skipped(name, "it is about Proa's own way to other runtimes");
-        } else if Path::new(RUNC).exists() {
-            s.alone(name, test);
-        } else {
-            s.skipped(name, "needs Debian's runc");
+    for (name, each) in tests {
+        for (program, test) in PROGRAMS.into_iter().zip(each) {
+            let name = format!("{name}: {}", program.rsplit('/').next().unwrap_or(program));
+            if proa_e2e::against_reference() {
+                s.skipped(&name, "it is about Proa's own way to other runtimes");
+            } else if !Path::new(program).exists() {
+                s.skipped(&name, &format!("{program} is not installed"));
+            } else if program == PROGRAMS[CRUN] && mixed_cgroups() {
+                s.skipped(&name, "crun runs nothing where cgroups of v1 and v2 both have controllers");
+            } else {
+                s.alone(&name, test);
+            }
         }
     }
 }
 
-const OTHER: [&str; 2] = ["--add-runtime", "other=/usr/sbin/runc"];
+/// Whether this host has cgroups of v1, and controllers in v2 beside.
+fn mixed_cgroups() -> bool {
+    let controllers = std::fs::read_to_string("/sys/fs/cgroup/unified/cgroup.controllers");
+    controllers.is_ok_and(|text| !text.trim().is_empty())
+}
+
 const BY_OTHER: [&str; 2] = ["--runtime", "other"];
 
-fn daemon(name: &str, extra: &[&str]) -> (Daemon, Ctx) {
-    let daemon = Daemon::start_proa(name, &[&OTHER, extra].concat());
+fn daemon<const PROGRAM: usize>(name: &str, extra: &[&str]) -> (Daemon, Ctx) {
+    let other = format!("other={}", PROGRAMS[PROGRAM]);
+    let extra = [&["--add-runtime", &other], extra].concat();
+    let daemon = Daemon::start_proa(&format!("runtime{PROGRAM}-{name}"), &extra);
     daemon.load_busybox();
     let ctx = Ctx::new(&Client::all()[0], &daemon);
     (daemon, ctx)
@@ -68,8 +90,8 @@ fn cgroup(c: &Ctx, name: &str) -> PathBuf {
     }
 }
 
-fn runs() {
-    let (daemon, c) = daemon("runtime-runs", &[]);
+fn runs<const PROGRAM: usize>() {
+    let (daemon, c) = daemon::<PROGRAM>("runs", &[]);
     let out = c.run_sh(&BY_OTHER, "echo out; echo err >&2; exit 7");
     assert_eq!((out.code, out.out(), out.err().trim()), (7, "out".into(), "err"), "{}", out.line);
     let fed = c.feed(&["run", "-i", "--rm", "--runtime", "other", "busybox", "cat"], b"typed\n");
@@ -84,7 +106,7 @@ fn runs() {
     assert_eq!((out.code, out.out()), (5, "in".into()), "{}", out.err());
     let out = c.on_terminal(&["exec", "-t", "long", "tty"], b"");
     assert!(out.ok().contains("/dev/pts/"), "{}", out.out());
-    c.run(&["exec", "long", "nope"]).fails(127, "executable file not found in $PATH");
+    c.run(&["exec", "long", "nope"]).fails(127, "not found in $PATH");
     c.ok(&["pause", "long"]);
     assert_eq!(c.inspect("long", "{{.State.Status}}"), "paused");
     c.ok(&["unpause", "long"]);
@@ -102,8 +124,8 @@ fn runs() {
     nothing_left(&daemon, &[cgroup]);
 }
 
-fn has_surroundings() {
-    let (daemon, c) = daemon("runtime-has", &[]);
+fn has_surroundings<const PROGRAM: usize>() {
+    let (daemon, c) = daemon::<PROGRAM>("has", &[]);
     let serve = "while :; do echo served | nc -l -p 80; done";
     let options = ["--runtime", "other", "-p", "127.0.0.1::80", "-m", "64m", "--tmpfs", "/scratch"];
     c.start("web", &[&options[..], &["-v", "kept:/kept"]].concat(), serve);
@@ -140,11 +162,11 @@ fn has_surroundings() {
     nothing_left(&daemon, &[cgroup]);
 }
 
-fn refuses() {
-    let (daemon, c) = daemon("runtime-refuses", &["--add-runtime", "absent=/nope/runtime"]);
+fn refuses<const PROGRAM: usize>() {
+    let (daemon, c) = daemon::<PROGRAM>("refuses", &["--add-runtime", "absent=/nope/runtime"]);
     c.run(&["run", "--runtime", "x", "busybox", "true"]).fails(125, "unknown or invalid runtime name: x");
     let run = |words: &[&str]| c.run(&[&["run", "--rm", "--runtime", "other", "busybox"], words].concat());
-    run(&["nope"]).fails(127, "exec: \"nope\": executable file not found in $PATH");
+    run(&["nope"]).fails(127, "not found in $PATH");
     run(&["/etc"]).fails(126, "/etc");
     c.run(&["run", "--rm", "--runtime", "absent", "busybox", "true"]).fails(127, "/nope/runtime");
     c.run(&["run", "--rm", "--init", "--runtime", "other", "busybox", "true"]).fails(125, "--init");
@@ -155,8 +177,8 @@ fn refuses() {
     nothing_left(&daemon, &[]);
 }
 
-fn survives() {
-    let (mut daemon, c) = daemon("runtime-survives", &[]);
+fn survives<const PROGRAM: usize>() {
+    let (mut daemon, c) = daemon::<PROGRAM>("survives", &[]);
     c.start("kept", &BY_OTHER, "i=0; until [ -e /go ]; do sleep 0.1; done; echo went; exit 4");
     let pid = c.inspect("kept", "{{.State.Pid}}");
     daemon.kill();
@@ -169,8 +191,8 @@ fn survives() {
     nothing_left(&daemon, &[]);
 }
 
-fn is_chosen() {
-    let (daemon, c) = daemon("runtime-chosen", &["--default-runtime", "other"]);
+fn is_chosen<const PROGRAM: usize>() {
+    let (daemon, c) = daemon::<PROGRAM>("chosen", &["--default-runtime", "other"]);
     c.start("it", &[], "sleep 60");
     assert_eq!(c.inspect("it", "{{.HostConfig.Runtime}}"), "other");
     assert_eq!(c.ok(&["info", "--format", "{{.DefaultRuntime}}"]), "other");
