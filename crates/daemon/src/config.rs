@@ -75,6 +75,10 @@ pub(crate) struct Config {
     pub(crate) init: bool,
     pub(crate) oom_score: Option<i32>,
     pub(crate) prepared: Option<usize>,
+    /// Only check, and end.
+    pub(crate) validate: bool,
+    /// Everything that was given, as it was given.
+    pub(crate) given: Values,
     /// Options that have no meaning here, with the reason.
     pub(crate) notes: Vec<String>,
 }
@@ -95,6 +99,14 @@ impl Config {
         let mut values = Values::merge(file, flags, &path)?;
         environment(&mut values, |name| std::env::var(name).ok());
         Self::from_values(path, &values)
+    }
+
+    /// This configuration with what may change while the daemon runs taken from `newer`, and the names of the options
+    /// that differ and need a restart.
+    pub(crate) fn reloaded(&self, newer: &Self) -> Result<(Self, Vec<&'static str>), Error> {
+        let mut values = self.given.clone();
+        let kept = values.reload(&newer.given);
+        Ok((Self::from_values(self.file.clone(), &values)?, kept))
     }
 
     fn from_values(file: PathBuf, values: &Values) -> Result<Self, Error> {
@@ -133,7 +145,7 @@ impl Config {
             log_json: one_of(values, "log-format", &["text", "json"])?.as_deref() == Some("json"),
             live_restore: values.bool("live-restore", false),
             shutdown_timeout: number(values, "shutdown-timeout", 0, 86_400)?.unwrap_or(15),
-            labels: values.list("label"),
+            labels: labels(values)?,
             ulimits: ulimits(values)?,
             shm_size: size(values, "default-shm-size")?,
             seccomp_profile: values.text("seccomp-profile"),
@@ -146,6 +158,8 @@ impl Config {
             prepared: number(values, "prepared-sandboxes", 0, 64)?,
             data_root,
             exec_root,
+            validate: values.bool("validate", false),
+            given: values.clone(),
             notes,
         })
     }
@@ -256,6 +270,26 @@ fn mirrors(values: &Values) -> Result<Vec<String>, Error> {
     }
 }
 
+/// Labels are `KEY=VALUE`, and a key has one value.
+fn labels(values: &Values) -> Result<Vec<String>, Error> {
+    let bad = |detail: String| Error::Value { option: "label", detail };
+    let mut seen = BTreeMap::new();
+    let mut list = Vec::new();
+    for label in values.list("label") {
+        let pair = label.split_once('=').filter(|(key, _)| !key.is_empty());
+        let (key, value) =
+            pair.ok_or_else(|| bad(format!("bad attribute format: {label}: write KEY=VALUE")))?;
+        match seen.insert(key.to_owned(), value.to_owned()) {
+            None => list.push(label),
+            Some(other) if other == value => {}
+            Some(other) => {
+                return Err(bad(format!("conflict labels for {key}={value} and {key}={other}")));
+            }
+        }
+    }
+    Ok(list)
+}
+
 fn one_of(values: &Values, flag: &'static str, choices: &[&str]) -> Result<Option<String>, Error> {
     match values.text(flag) {
         Some(text) if !choices.contains(&text.as_str()) => {
@@ -275,19 +309,18 @@ fn size(values: &Values, flag: &'static str) -> Result<Option<u64>, Error> {
 }
 
 fn level(values: &Values) -> Result<tracing::Level, Error> {
-    if values.bool("debug", false) {
-        return Ok(tracing::Level::DEBUG);
-    }
-    match values.text("log-level").as_deref() {
-        None | Some("info") => Ok(tracing::Level::INFO),
-        Some("trace") => Ok(tracing::Level::TRACE),
-        Some("debug") => Ok(tracing::Level::DEBUG),
-        Some("warn" | "warning") => Ok(tracing::Level::WARN),
-        Some("error" | "fatal" | "panic") => Ok(tracing::Level::ERROR),
+    let level = match values.text("log-level").as_deref() {
+        None | Some("info") => tracing::Level::INFO,
+        Some("trace") => tracing::Level::TRACE,
+        Some("debug") => tracing::Level::DEBUG,
+        Some("warn" | "warning") => tracing::Level::WARN,
+        Some("error" | "fatal" | "panic") => tracing::Level::ERROR,
         Some(other) => {
-            Err(Error::Value { option: "log-level", detail: format!("invalid logging level: {other}") })
+            let detail = format!("invalid logging level: {other}");
+            return Err(Error::Value { option: "log-level", detail });
         }
-    }
+    };
+    Ok(if values.bool("debug", false) { tracing::Level::DEBUG } else { level })
 }
 
 fn ulimits(values: &Values) -> Result<BTreeMap<String, (i64, i64)>, Error> {
@@ -389,6 +422,7 @@ mod tests {
         for (line, said) in [
             ("--mtu 1", "mtu: 1 is not between"),
             ("--log-level loud", "invalid logging level: loud"),
+            ("--debug --log-level loud", "invalid logging level: loud"),
             ("--default-runtime x", "'x' does not exist"),
             ("--add-runtime proa=/x", "reserved"),
             ("--tlsverify", "is needed with --tls"),
@@ -397,6 +431,8 @@ mod tests {
             ("--userns-remap default", "userns-remap: not supported"),
             ("--default-ulimit nofile=9:1", "invalid ulimit"),
             ("--data-root /", "cannot be /"),
+            ("--label a", "bad attribute format: a"),
+            ("--label a=1 --label a=2", "conflict labels for a=2 and a=1"),
         ] {
             let error = config(line).unwrap_err().to_string();
             assert!(error.contains(said), "{line}: {error}");

@@ -12,6 +12,10 @@ mod values;
 
 use config::Config;
 use std::ffi::OsString;
+use tracing::level_filters::LevelFilter;
+
+/// Changes the level of the daemon's log while it runs.
+type LogLevel = tracing_subscriber::reload::Handle<LevelFilter, tracing_subscriber::Registry>;
 
 /// The face `proa daemon`: serves the Engine API until it is told to end. The exit code.
 pub fn main(args: Vec<OsString>) -> i32 {
@@ -33,11 +37,11 @@ pub fn main(args: Vec<OsString>) -> i32 {
         Ok(config) => config,
         Err(error) => return fail(&error),
     };
-    log(&config);
+    let level = log(&config);
     for note in &config.notes {
         tracing::warn!("{note}");
     }
-    if has(&["--validate"]) {
+    if config.validate {
         return match run::validate(&config) {
             Ok(()) => {
                 println!("configuration OK");
@@ -46,7 +50,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
             Err(error) => fail(&error),
         };
     }
-    match run::run(&args, &config) {
+    match run::run(&args, config, &level) {
         Ok(()) => 0,
         Err(error) => fail(&error),
     }
@@ -60,16 +64,19 @@ fn fail(error: &error::Error) -> i32 {
     1
 }
 
-/// Logs to standard error, as text or JSON.
-fn log(config: &Config) {
+/// Logs to standard error, as text or JSON. The handle changes the level.
+fn log(config: &Config) -> LogLevel {
     use std::io::IsTerminal;
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(config.log_level)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    if config.log_json {
-        builder.json().init();
+    use tracing_subscriber::Layer;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+    let (level, handle) = tracing_subscriber::reload::Layer::new(LevelFilter::from_level(config.log_level));
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = if config.log_json {
+        layer.json().boxed()
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).init();
-    }
+        layer.with_ansi(std::io::stderr().is_terminal()).boxed()
+    };
+    tracing_subscriber::registry().with(level).with(layer).init();
+    handle
 }

@@ -21,6 +21,9 @@ pub(crate) const OWN_SOCKET: &str = "/run/proa/proa.sock";
 /// Where stock clients look.
 pub(crate) const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
+/// Longest a client may take for its TLS handshake.
+const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// An open socket.
 pub(crate) struct Listener {
     /// As a user writes it: `unix:///run/proa/proa.sock`.
@@ -60,18 +63,34 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Listener {
-    /// The next connection. A failed TLS handshake is an error of that connection only.
-    pub(crate) async fn accept(&self) -> std::io::Result<Stream> {
-        match &self.socket {
-            Socket::Unix(socket) => Ok(Stream::Unix(socket.accept().await?.0)),
-            Socket::Tcp(socket) => Ok(Stream::Tcp(tcp(socket).await?)),
-            Socket::Tls(socket, acceptor) => {
-                let stream = tcp(socket).await?;
-                let shaken =
-                    tokio::time::timeout(std::time::Duration::from_secs(10), acceptor.accept(stream));
+/// A connection that was accepted; with TLS, the handshake is still to come.
+pub(crate) enum Incoming {
+    /// Ready.
+    Ready(Stream),
+    /// TLS over this.
+    Tls(TcpStream, TlsAcceptor),
+}
+
+impl Incoming {
+    /// The stream, after the handshake. To be awaited in the connection's own task: a silent client holds up nobody.
+    pub(crate) async fn stream(self) -> std::io::Result<Stream> {
+        match self {
+            Self::Ready(stream) => Ok(stream),
+            Self::Tls(stream, acceptor) => {
+                let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
                 Ok(Stream::Tls(Box::new(shaken.await.map_err(|_| std::io::ErrorKind::TimedOut)??)))
             }
+        }
+    }
+}
+
+impl Listener {
+    /// The next connection.
+    pub(crate) async fn accept(&self) -> std::io::Result<Incoming> {
+        match &self.socket {
+            Socket::Unix(socket) => Ok(Incoming::Ready(Stream::Unix(socket.accept().await?.0))),
+            Socket::Tcp(socket) => Ok(Incoming::Ready(Stream::Tcp(tcp(socket).await?))),
+            Socket::Tls(socket, acceptor) => Ok(Incoming::Tls(tcp(socket).await?, acceptor.clone())),
         }
     }
 }
@@ -141,6 +160,8 @@ fn clear_stale(path: &Path) -> Result<(), String> {
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => Err("another daemon answers there".into()),
+        // Anything else may be a daemon that is only busy.
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionRefused => Err(error.to_string()),
         Err(_) => std::fs::remove_file(path).map_err(|e| e.to_string()),
     }
 }

@@ -193,6 +193,28 @@ pub(crate) const OPTIONS: &[Opt] = &[
     short('v', opt("version", "", Bool, "Print the version")),
 ];
 
+/// The options that SIGHUP may change, those of dockerd's and the log level. Others need a restart.
+pub(crate) const RELOADABLE: &[&str] = &[
+    "add-runtime",
+    "debug",
+    "default-runtime",
+    "insecure-registry",
+    "label",
+    "live-restore",
+    "log-level",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "registry-mirror",
+    "shutdown-timeout",
+];
+
+impl Opt {
+    /// Its name for users: the key in the file, or the flag where it has none.
+    pub(crate) fn name(&self) -> &'static str {
+        if self.key.is_empty() { self.flag } else { self.key }
+    }
+}
+
 /// The option with this long flag.
 pub(crate) fn by_flag(flag: &str) -> Option<&'static Opt> {
     OPTIONS.iter().find(|option| option.flag == flag)

@@ -1,5 +1,6 @@
 //! The daemon's life: parts composed, the past restored, sockets served, signals obeyed.
 
+use crate::LogLevel;
 use crate::config::Config;
 use crate::error::Error;
 use crate::listen::{self, Listener};
@@ -19,12 +20,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
 
 /// Descriptors this process may hold: two for each published port, some for each container.
 const DESCRIPTORS: u64 = 1 << 20;
 
 /// Runs the daemon until it is told to end.
-pub(crate) fn run(args: &[String], config: &Config) -> Result<(), Error> {
+pub(crate) fn run(args: &[String], config: Config, level: &LogLevel) -> Result<(), Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::Root("it makes namespaces, mounts and networks; try sudo".into()));
     }
@@ -44,7 +46,7 @@ pub(crate) fn run(args: &[String], config: &Config) -> Result<(), Error> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|source| Error::Io { path: "tokio".into(), source })?;
-    let result = runtime.block_on(serve(args, config));
+    let result = runtime.block_on(serve(args, config, level));
     // Connections that only wait for news end here.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     result
@@ -58,7 +60,7 @@ fn more_descriptors() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum });
 }
 
-async fn serve(args: &[String], config: &Config) -> Result<(), Error> {
+async fn serve(args: &[String], mut config: Config, level: &LogLevel) -> Result<(), Error> {
     // Signals are caught before anything is there that they could leave behind.
     let stream = |kind| signal(kind).map_err(|source| Error::Io { path: "signals".into(), source });
     let (mut term, mut interrupt, mut hup) =
@@ -66,10 +68,11 @@ async fn serve(args: &[String], config: &Config) -> Result<(), Error> {
     directory(&config.data_root, 0o711)?;
     directory(&config.exec_root, 0o711)?;
     let _pid = PidFile::create(&config.pidfile)?;
-    let engine = compose(config)?;
+    // Before anything is there that would stay behind if a socket is taken; clients wait until they are served.
+    let listeners = listen::open(&config)?;
+    let engine = compose(&config)?;
     let failed = |e: proa_engine::Error| Error::Part { part: "restoring containers", detail: e.to_string() };
     let restored = engine.restore().await.map_err(failed)?;
-    let listeners = listen::open(config)?;
     let api = Arc::new(Api { engine: Arc::clone(&engine), version: env!("CARGO_PKG_VERSION") });
     let shown: Vec<&str> = listeners.iter().map(|listener| listener.address.as_str()).collect();
     tracing::info!(
@@ -90,7 +93,7 @@ async fn serve(args: &[String], config: &Config) -> Result<(), Error> {
         tokio::select! {
             _ = term.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hup.recv() => reload(args, &engine),
+            _ = hup.recv() => reload(args, &mut config, &engine, level),
         }
     }
     tracing::info!("ending");
@@ -113,11 +116,16 @@ async fn serve(args: &[String], config: &Config) -> Result<(), Error> {
 async fn accept(listener: Arc<Listener>, api: Arc<Api>) {
     loop {
         match listener.accept().await {
-            Ok(stream) => {
+            Ok(incoming) => {
                 let api = Arc::clone(&api);
                 tokio::spawn(async move {
-                    if let Err(error) = proa_api::serve(api, stream).await {
-                        tracing::debug!(%error, "a connection broke");
+                    match incoming.stream().await {
+                        Ok(stream) => {
+                            if let Err(error) = proa_api::serve(api, stream).await {
+                                tracing::debug!(%error, "a connection broke");
+                            }
+                        }
+                        Err(error) => tracing::info!("a client was refused: {error}"),
                     }
                 });
             }
@@ -276,13 +284,23 @@ fn engine_config(config: &Config) -> Result<EngineConfig, Error> {
     })
 }
 
-/// Reads flags and file anew. What concerns sockets, directories and the network needs a restart.
-fn reload(args: &[String], engine: &Arc<Engine>) {
-    let loaded = Config::load(args).and_then(|config| engine_config(&config));
+/// Reads flags and file anew. What may change while the daemon runs changes; the rest is named and needs a restart.
+fn reload(args: &[String], config: &mut Config, engine: &Engine, level: &LogLevel) {
+    let loaded = Config::load(args).and_then(|newer| {
+        let (reloaded, kept) = config.reloaded(&newer)?;
+        Ok((engine_config(&reloaded)?, reloaded, kept))
+    });
     match loaded {
-        Ok(config) => {
-            engine.reload(config);
-            tracing::info!("configuration read anew");
+        Ok((settings, reloaded, kept)) => {
+            engine.reload(settings);
+            if level.reload(LevelFilter::from_level(reloaded.log_level)).is_err() {
+                tracing::warn!("the level of the log stays as it is");
+            }
+            *config = reloaded;
+            tracing::info!("configuration read anew from {}", config.file.display());
+            if !kept.is_empty() {
+                tracing::warn!("changed, and kept as it was until a restart: {}", kept.join(", "));
+            }
         }
         Err(error) => tracing::error!("configuration kept as it is: {error}"),
     }

@@ -72,7 +72,10 @@ impl Values {
             .0
             .iter()
             .filter_map(|(flag, from_flag)| file.0.get(flag).map(|from_file| (flag, from_flag, from_file)))
-            .map(|(flag, a, b)| format!("{flag}: (from flag: {}, from file: {})", a.show(), b.show()))
+            .map(|(flag, a, b)| {
+                let name = by_flag(flag).map_or(*flag, Opt::name);
+                format!("{name}: (from flag: {}, from file: {})", a.show(), b.show())
+            })
             .collect();
         if !both.is_empty() {
             let list = both.join(", ");
@@ -89,6 +92,25 @@ impl Values {
     /// Sets a value where none was given.
     pub(crate) fn or(&mut self, flag: &'static str, value: Value) {
         self.0.entry(flag).or_insert(value);
+    }
+
+    /// Takes from `newer` what may change while the daemon runs; the options that differ and may not, by name.
+    pub(crate) fn reload(&mut self, newer: &Self) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        for option in crate::option::OPTIONS {
+            if self.0.get(option.flag) == newer.0.get(option.flag) {
+                continue;
+            }
+            if !crate::option::RELOADABLE.contains(&option.flag) {
+                kept.push(option.name());
+                continue;
+            }
+            match newer.0.get(option.flag) {
+                Some(value) => self.0.insert(option.flag, value.clone()),
+                None => self.0.remove(option.flag),
+            };
+        }
+        kept
     }
 
     /// The options given.
@@ -305,6 +327,17 @@ mod tests {
             assert!(error.contains(said), "{text}: {error}");
         }
         assert!(Values::from_file(path, "  ").is_ok());
+    }
+
+    #[test]
+    fn a_reload_takes_what_may_change_and_names_the_rest() {
+        let mut running = flags("--label a=1 --debug --data-root /a --mtu 1400").unwrap();
+        let kept = running.reload(&flags("--label a=2 --data-root /b --mtu 1400 --live-restore").unwrap());
+        assert_eq!(kept, ["data-root"]);
+        assert_eq!(running, flags("--label a=2 --data-root /a --mtu 1400 --live-restore").unwrap());
+        for flag in crate::option::RELOADABLE {
+            assert!(by_flag(flag).is_some(), "{flag}");
+        }
     }
 
     #[test]

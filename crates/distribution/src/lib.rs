@@ -24,7 +24,7 @@ pub use pull::{Blob, Manifest};
 
 use host::Host;
 use proa_oci::Reference;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// What a repository is opened for: decides which token is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Access {
 
 /// The client: configuration and open connections, shared by all repositories.
 pub struct Registry {
-    config: Config,
+    config: RwLock<Config>,
     transport: Arc<transport::Transport>,
 }
 
@@ -45,7 +45,14 @@ impl Registry {
     /// A client with this configuration. Certificates are read when a host is first contacted.
     pub fn new(config: Config) -> Self {
         let transport = Arc::new(transport::Transport::new(config.certificate_dirs.clone()));
-        Self { config, transport }
+        Self { config: RwLock::new(config), transport }
+    }
+
+    /// Takes another list of mirrors and of insecure registries. What was opened before keeps to the old ones.
+    pub fn reload(&self, mirrors: Vec<String>, insecure: Vec<String>) {
+        let mut config = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        config.mirrors = mirrors;
+        config.insecure = insecure;
     }
 
     /// Opens the repository of a reference. Nothing is sent yet.
@@ -55,11 +62,13 @@ impl Registry {
         access: Access,
         credentials: Option<Credentials>,
     ) -> Repository {
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
         let mut hosts = match access {
-            Access::Pull if reference.domain == proa_oci::reference::DEFAULT_DOMAIN => self.config.mirrors(),
+            Access::Pull if reference.domain == proa_oci::reference::DEFAULT_DOMAIN => config.mirrors(),
             Access::Pull | Access::Push => Vec::new(),
         };
-        hosts.push(self.config.host(&reference.domain));
+        hosts.push(config.host(&reference.domain));
+        drop(config);
         Repository {
             transport: Arc::clone(&self.transport),
             hosts,
@@ -74,7 +83,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Unauthorized`] when they are refused, others when the registry cannot be reached.
     pub async fn login(&self, domain: &str, credentials: Credentials) -> Result<(), Error> {
-        let host = self.config.host(domain);
+        let host = self.config.read().unwrap_or_else(PoisonError::into_inner).host(domain);
         let reference = Reference { domain: domain.into(), path: String::new(), tag: None, digest: None };
         let auth = auth::Authorizer::new(&reference, Access::Pull, Some(credentials));
         let request = transport::Request::get("/v2/");

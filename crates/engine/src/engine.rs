@@ -109,6 +109,7 @@ impl Engine {
 
     /// Replaces the configuration, as a reload does.
     pub fn reload(&self, config: EngineConfig) {
+        self.registry.reload(config.mirrors.clone(), config.insecure.clone());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 

@@ -4,7 +4,8 @@
 use crate::command::{self, Output, until};
 use crate::reference::Bridge;
 use proa_conformance::{Proxy, Report};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -19,6 +20,8 @@ pub struct Daemon {
     child: Option<Child>,
     /// What stands before its socket and judges its responses.
     judged: Option<Proxy>,
+    /// Its socket where the test opened it, as systemd would.
+    activation: Option<UnixListener>,
     /// The reference's bridge; gone after the daemon.
     bridge: Option<Bridge>,
 }
@@ -35,18 +38,32 @@ impl Daemon {
     }
 
     fn start_as(name: &str, extra: &[&str], reference: bool) -> Self {
-        let extra = extra.iter().map(|&word| word.to_owned()).collect();
-        let mut daemon = Self {
+        let mut daemon = Self::prepared(name, extra, reference);
+        daemon.run();
+        daemon
+    }
+
+    /// Starts Proa with its socket opened beforehand and passed as descriptor 3 (sd_listen_fds(3)). The socket stays
+    /// open while the daemon does not run.
+    pub fn start_activated(name: &str) -> Self {
+        let mut daemon = Self::prepared(name, &[], false);
+        let socket = UnixListener::bind(daemon.socket());
+        daemon.activation = Some(socket.unwrap_or_else(|e| panic!("{}: {e}", daemon.dir.display())));
+        daemon.run();
+        daemon
+    }
+
+    fn prepared(name: &str, extra: &[&str], reference: bool) -> Self {
+        Self {
             dir: crate::scratch(name),
             reference,
-            extra,
+            extra: extra.iter().map(|&word| word.to_owned()).collect(),
             env: Vec::new(),
             child: None,
             judged: None,
+            activation: None,
             bridge: reference.then(Bridge::new),
-        };
-        daemon.run();
-        daemon
+        }
     }
 
     /// From now on clients speak through a socket whose responses are held against the definition of the API.
@@ -89,19 +106,30 @@ impl Daemon {
         let errors = log.try_clone().unwrap_or_else(|e| panic!("log: {e}"));
         let mut command = self.command();
         command.envs(self.env.iter().map(|(k, v)| (k, v))).stdin(Stdio::null()).stdout(log).stderr(errors);
+        if let Some(socket) = &self.activation {
+            let socket = socket.try_clone().unwrap_or_else(|e| panic!("the socket: {e}"));
+            command.stdin(OwnedFd::from(socket));
+        }
         self.child = Some(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")));
     }
 
     fn command(&self) -> Command {
         let mut command = match self.reference {
             true => Command::new("/usr/sbin/dockerd"),
+            false if self.activation.is_some() => {
+                let mut shell = Command::new("sh");
+                let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 0</dev/null";
+                shell.args(["-c", script]).arg(crate::proa());
+                shell
+            }
             false => Command::new(crate::proa()),
         };
         match &self.bridge {
             Some(bridge) => command.arg("--bridge").arg(bridge.name()),
             None => command.arg("daemon"),
         };
-        command.arg("--host").arg(format!("unix://{}", self.socket().display()));
+        let own = format!("unix://{}", self.socket().display());
+        command.arg("--host").arg(if self.activation.is_some() { "fd://" } else { &own });
         command.arg("--data-root").arg(self.dir.join("data")).arg("--exec-root").arg(self.dir.join("exec"));
         command.arg("--pidfile").arg(self.dir.join("pid")).args(&self.extra);
         command

@@ -131,9 +131,19 @@ fn registries(config: &proa_engine::EngineConfig) -> wire::RegistryConfig {
         secure: true,
         official: true,
     };
+    let mut cidrs = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
+    let mut indexes = BTreeMap::from([("docker.io".to_owned(), hub)]);
+    for rule in &config.insecure {
+        if rule.contains('/') {
+            cidrs.push(rule.clone());
+        } else {
+            let index = wire::RegistryIndex { name: rule.clone(), ..wire::RegistryIndex::default() };
+            indexes.insert(rule.clone(), index);
+        }
+    }
     wire::RegistryConfig {
-        insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
-        index_configs: BTreeMap::from([("docker.io".to_owned(), hub)]),
+        insecure_registry_cidrs: cidrs,
+        index_configs: indexes,
         mirrors: Some(config.mirrors.clone()),
     }
 }

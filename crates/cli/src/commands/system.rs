@@ -97,12 +97,29 @@ pub(crate) async fn info(app: &App) -> Result<()> {
     line(format!("ID: {}", info.id));
     line(format!("Docker Root Dir: {}", info.docker_root_dir));
     line(format!("Debug Mode: {}", info.debug));
+    list("Labels", &info.labels).into_iter().chain(registries(&info)).for_each(&mut line);
     line(format!("Live Restore Enabled: {}", info.live_restore_enabled));
     put(&out);
     for warning in info.warnings.iter().flatten() {
         eprintln!("{warning}");
     }
     Ok(())
+}
+
+/// A heading and its items, one a line; nothing where there are none.
+fn list(heading: &str, items: &[String]) -> Vec<String> {
+    let lines = items.iter().map(|item| format!(" {item}"));
+    let heading = (!items.is_empty()).then(|| format!("{heading}:"));
+    heading.into_iter().chain(lines).collect()
+}
+
+/// Which registries need no TLS, and the mirrors.
+fn registries(info: &Info) -> Vec<String> {
+    let config = &info.registry_config;
+    let lax = config.index_configs.iter().filter(|(_, index)| !index.secure).map(|(name, _)| name.clone());
+    let lax: Vec<String> = lax.chain(config.insecure_registry_cidrs.iter().cloned()).collect();
+    let mirrors = config.mirrors.as_deref().unwrap_or_default();
+    [list("Insecure Registries", &lax), list("Registry Mirrors", mirrors)].concat()
 }
 
 /// `events`.

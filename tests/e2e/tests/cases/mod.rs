@@ -3,6 +3,7 @@
 mod answers;
 mod archives;
 mod attach;
+mod daemon;
 mod disk;
 mod emulation;
 mod errors;
@@ -37,5 +38,6 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     errors::add(suite);
     disk::add(suite);
     archives::add(suite);
+    daemon::add(suite);
     answers::add(suite);
 }
