@@ -113,7 +113,9 @@ impl Suite {
         let listing = args.list;
         let names = self.trials.iter().map(|trial| trial.name().split("::").next().unwrap_or_default());
         let unknown = reference::unknown(names);
-        assert!(unknown.is_empty(), "differences of obligations that are not there: {unknown:?}");
+        // Suites with obligations of their own, that the reference never sees, come here too.
+        let foreign = !crate::against_reference();
+        assert!(foreign || unknown.is_empty(), "differences of obligations that are not there: {unknown:?}");
         let conclusion = libtest_mimic::run(&args, self.trials);
         let daemon = self.daemon.lock().ok().and_then(|mut slot| slot.take());
         let judged = daemon.as_ref().and_then(|daemon| daemon.report());
