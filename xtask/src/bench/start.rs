@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Between two starts of the main figure, as a user who types would leave.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// After so long without a start the engine counts as idle, and keeps less ready.
+const IDLE: Duration = Duration::from_secs(70);
+
 /// What is measured against what.
 struct Bench {
     proa: Peer,
@@ -217,8 +220,8 @@ impl Bench {
 
     /// Memory at rest and with a hundred containers; the hundredth start against the first.
     fn memory_and_scale(&mut self) -> Outcome {
-        println!("── memory, a hundred containers");
-        std::thread::sleep(Duration::from_secs(3));
+        println!("── memory after a minute without a start, then a hundred containers");
+        std::thread::sleep(IDLE);
         let ours = |bench: &Self| {
             bench.proa.pid().map(|pid| memory::of_binary(&bench.binary, pid)).unwrap_or_default()
         };
