@@ -147,6 +147,11 @@ impl Pool {
         self.target.load(Ordering::Relaxed) == 0
     }
 
+    /// Whether some are under way.
+    pub(crate) fn is_making(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether starts pause.
     pub(crate) fn is_quiet(&self) -> bool {
         self.until_quiet().is_none()
@@ -222,11 +227,16 @@ impl Engine {
             let engine = Arc::clone(self);
             drop(tokio::task::spawn_blocking(move || {
                 let made = engine.prepare(&kind, true);
-                engine.pool.busy.fetch_sub(1, Ordering::Relaxed);
-                match made.map(|ready| engine.pool.put(ready)) {
-                    Ok(None) => engine.make_ready(),
+                let put = made.map(|ready| engine.pool.put(ready));
+                let more = matches!(put, Ok(None));
+                match put {
+                    Ok(None) => {}
                     Ok(Some(late)) => engine.discard(late),
                     Err(error) => tracing::warn!(%error, "a sandbox could not be prepared ahead"),
+                }
+                engine.pool.busy.fetch_sub(1, Ordering::Relaxed);
+                if more {
+                    engine.make_ready();
                 }
             }));
         }

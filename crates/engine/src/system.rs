@@ -81,8 +81,10 @@ impl Engine {
                 engine.discard(ready);
             }
             engine.await_releases();
-            if let Some(bridge) = &engine.bridge {
-                let _ = bridge.shutdown_if_unused();
+            if let Some(bridge) = &engine.bridge
+                && let Err(error) = bridge.shutdown_if_unused()
+            {
+                tracing::warn!(%error, "the network stays");
             }
             if engine.spawner.known().is_empty() {
                 engine.remove_cgroup();
@@ -97,7 +99,7 @@ impl Engine {
     fn await_releases(&self) {
         let end = Instant::now() + RELEASES;
         while Instant::now() < end {
-            let used = self.bridge.as_ref().is_some_and(|bridge| bridge.is_used());
+            let used = self.bridge.as_ref().is_some_and(|bridge| bridge.is_used()) || self.pool.is_making();
             let live = self.config().live_restore && self.all().iter().any(|c| c.live().is_some());
             if live || !used && self.spawner.known().is_empty() {
                 return;
