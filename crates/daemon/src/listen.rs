@@ -158,12 +158,18 @@ fn clear_stale(path: &Path) -> Result<(), String> {
     if !meta.file_type().is_socket() {
         return Err("there is a file of that name that is not a socket".into());
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err("another daemon answers there".into()),
-        // Anything else may be a daemon that is only busy.
-        Err(error) if error.kind() != std::io::ErrorKind::ConnectionRefused => Err(error.to_string()),
-        Err(_) => std::fs::remove_file(path).map_err(|e| e.to_string()),
+    // What a killed daemon was starting holds its sockets for a moment, until it execs.
+    for _ in 0..20 {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => std::thread::sleep(std::time::Duration::from_millis(50)),
+            // Anything else may be a daemon that is only busy.
+            Err(error) if error.kind() != std::io::ErrorKind::ConnectionRefused => {
+                return Err(error.to_string());
+            }
+            Err(_) => return std::fs::remove_file(path).map_err(|e| e.to_string()),
+        }
     }
+    Err("another daemon answers there".into())
 }
 
 /// The group that may use the socket: the one asked for, else `proa`, else `docker`.
