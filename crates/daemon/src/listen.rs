@@ -159,7 +159,7 @@ fn clear_stale(path: &Path) -> Result<(), String> {
         return Err("there is a file of that name that is not a socket".into());
     }
     // What a killed daemon was starting holds its sockets for a moment, until it execs.
-    for _ in 0..20 {
+    for _ in 0..60 {
         match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => std::thread::sleep(std::time::Duration::from_millis(50)),
             // Anything else may be a daemon that is only busy.
