@@ -22,15 +22,18 @@ impl Engine {
     /// [`proa_shim::Shim::events`].
     pub(crate) fn watch(self: &Arc<Self>, container: &Arc<Container>, socket: OwnedFd) -> Result<(), Error> {
         let live = container.running()?;
-        let socket = std::os::unix::net::UnixDatagram::from(socket);
-        socket.set_nonblocking(true).map_err(Error::io("events"))?;
-        let socket = UnixDatagram::from_std(socket).map_err(Error::io("events"))?;
+        let socket = listening(socket)?;
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         tokio::spawn(async move { engine.follow(&container, &live, socket).await });
         Ok(())
     }
 
-    async fn follow(self: &Arc<Self>, container: &Arc<Container>, live: &Arc<Live>, socket: UnixDatagram) {
+    async fn follow(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        live: &Arc<Live>,
+        mut socket: UnixDatagram,
+    ) {
         loop {
             if socket.readable().await.is_err() {
                 return;
@@ -49,8 +52,12 @@ impl Engine {
                 }
                 Ok(Some(Event::Oom)) => self.tell(container, "oom", &[]),
                 Ok(None) => {}
-                // The monitor died, and with it the container.
-                Err(_) => return self.ended(container, live, None).await,
+                // A monitor drops listeners that do not keep up, and tells an end again to those who come back.
+                Err(_) => match listen_again(live).await {
+                    Ok(again) => socket = again,
+                    // The monitor died, and with it the container.
+                    Err(_) => return self.ended(container, live, None).await,
+                },
             }
         }
     }
@@ -169,4 +176,15 @@ impl Engine {
             }
         })
     }
+}
+
+fn listening(socket: OwnedFd) -> Result<UnixDatagram, Error> {
+    let socket = std::os::unix::net::UnixDatagram::from(socket);
+    socket.set_nonblocking(true).map_err(Error::io("events"))?;
+    UnixDatagram::from_std(socket).map_err(Error::io("events"))
+}
+
+async fn listen_again(live: &Arc<Live>) -> Result<UnixDatagram, Error> {
+    let live = Arc::clone(live);
+    listening(blocking(move || Ok(live.shim.events()?)).await?)
 }
