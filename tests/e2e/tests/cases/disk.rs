@@ -44,7 +44,13 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
+        // The kernel takes an ended container's mounts apart behind its end, and holds the disk until then.
+        for _ in 0..200 {
+            if Command::new("umount").arg(&self.0).output().is_ok_and(|out| out.status.success()) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
         if let Some(dir) = self.0.parent() {
             let _ = std::fs::remove_dir_all(dir);
         }
