@@ -18,14 +18,14 @@ impl Memory {
     }
 }
 
-/// The daemon, and every process of the binary that is no other daemon or child of one: the monitors.
-pub(crate) fn of_binary(binary: &std::path::Path, daemon: u32) -> Memory {
+/// An engine with all it keeps: the daemon, monitors and sandboxes, which have a path below its directory on their
+/// command lines. The programs in its containers have not.
+pub(crate) fn of_engine(dir: &std::path::Path) -> Memory {
+    let below = format!("{}/", dir.display());
     let mut sum = Memory::default();
     for pid in processes() {
-        let same = std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary);
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let other = line.split(|byte| *byte == 0).any(|word| word == b"daemon") && pid != daemon;
-        if same && !other {
+        if String::from_utf8_lossy(&line).contains(&below) {
             add(&mut sum, pid);
         }
     }

@@ -123,9 +123,9 @@ impl Peer {
         if self.host.is_some() { &[] } else { &PODMAN }
     }
 
-    /// The daemon's process.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.daemon.as_ref().map(Child::id)
+    /// Where everything of it lies.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 }
 
