@@ -7,6 +7,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Response, StatusCode};
+use proa_engine::Pieces;
 use serde::Serialize;
 use std::io::{Read, Write};
 use tokio::sync::mpsc;
@@ -103,27 +104,7 @@ pub(crate) fn reader(mut body: Incoming) -> impl Read + Send + 'static {
             }
         }
     });
-    Pieces { receiver, piece: Bytes::new() }
-}
-
-struct Pieces {
-    receiver: mpsc::Receiver<std::io::Result<Bytes>>,
-    piece: Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(piece) => self.piece = piece?,
-                None => return Ok(0),
-            }
-        }
-        let n = buffer.len().min(self.piece.len());
-        let taken = self.piece.split_to(n);
-        buffer.get_mut(..n).unwrap_or_default().copy_from_slice(&taken);
-        Ok(n)
-    }
+    Pieces::new(receiver)
 }
 
 /// A blocking writer into a streamed body.

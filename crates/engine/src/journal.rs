@@ -46,6 +46,12 @@ struct Appended {
     fresh: u64,
 }
 
+impl Appended {
+    fn is_long(&self) -> bool {
+        self.length > SHORT.max(self.fresh * 4)
+    }
+}
+
 impl Journal {
     pub(crate) fn open(path: PathBuf) -> Result<Self, Error> {
         let file = append_to(&path)?;
@@ -67,6 +73,7 @@ impl Journal {
             .collect())
     }
 
+    /// Appends a line; whether the journal has grown so long that it is to be rewritten.
     fn append(&self, line: &Line<&ContainerRecord>) -> Result<bool, Error> {
         let bytes = bytes(line)?;
         let mut appended = self.appended();
@@ -77,7 +84,7 @@ impl Journal {
             let _ = appended.file.write(b"\n");
             return Err(Error::io(self.path.display().to_string())(std::io::ErrorKind::StorageFull.into()));
         }
-        Ok(appended.length > SHORT.max(appended.fresh * 4))
+        Ok(appended.is_long())
     }
 
     /// Replaces the journal by one that has just these records.
@@ -119,11 +126,11 @@ fn bytes(line: &Line<&ContainerRecord>) -> Result<Vec<u8>, Error> {
 impl Engine {
     /// Notes where a container stands: in the journal now, and in the store a little later.
     pub(crate) fn note(&self, record: &ContainerRecord) -> Result<(), Error> {
-        if self.journal.append(&Line::Is(record))? {
-            self.journal.rewrite(|| self.journalled())?;
-        }
+        let is_long = self.journal.append(&Line::Is(record))?;
         if !record.ephemeral {
             self.journal.behind().insert(record.id.clone());
+        }
+        if is_long || !record.ephemeral {
             self.journal.changed.notify_one();
         }
         Ok(())
@@ -141,8 +148,11 @@ impl Engine {
         records
     }
 
-    /// Brings the store up to date.
+    /// Brings the store up to date, and the journal to its length.
     pub(crate) fn catch_up(&self) -> Result<(), Error> {
+        if self.journal.appended().is_long() {
+            self.journal.rewrite(|| self.journalled())?;
+        }
         let behind = std::mem::take(&mut *self.journal.behind());
         if behind.is_empty() {
             return Ok(());

@@ -99,7 +99,7 @@ impl Pool {
         None
     }
 
-    /// How many are wished for now. Called again and again, it follows the use.
+    /// Sets how many are kept by how the engine has been used since the last look, and returns it.
     fn follow_use(&self) -> usize {
         let mut shelf = self.shelf();
         let misses = std::mem::take(&mut shelf.misses);

@@ -5,6 +5,7 @@
 
 use crate::engine::blocking;
 use crate::images::{News, Reports, say};
+use crate::pieces::Pieces;
 use crate::{Engine, Error};
 use futures_util::stream::{self, StreamExt};
 use proa_distribution::{Access, Credentials, Repository};
@@ -12,7 +13,6 @@ use proa_image::{Ingest, NewImage};
 use proa_oci::image::{Descriptor, ImageConfig, Index, Manifest, media};
 use proa_oci::{Digest, Platform, Reference};
 use std::collections::HashMap;
-use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
@@ -211,7 +211,7 @@ impl Engine {
         let turn = Arc::clone(turn);
         let taking = blocking(move || {
             let _turn = turn;
-            let mut pieces = Pieces { receiver, piece: bytes::Bytes::new() };
+            let mut pieces = Pieces::new(receiver);
             Ok(held.layer(&descriptor, &diff, &mut pieces, &reports)?)
         });
         let sending = async move {
@@ -293,25 +293,4 @@ async fn fetch_small(repository: &Repository, descriptor: &Descriptor) -> Result
         )));
     }
     Ok(bytes)
-}
-
-/// Pieces of a transfer as a reader.
-struct Pieces {
-    receiver: mpsc::Receiver<std::io::Result<bytes::Bytes>>,
-    piece: bytes::Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(piece) => self.piece = piece?,
-                None => return Ok(0),
-            }
-        }
-        let n = buffer.len().min(self.piece.len());
-        let taken = self.piece.split_to(n);
-        buffer.get_mut(..n).unwrap_or_default().copy_from_slice(&taken);
-        Ok(n)
-    }
 }

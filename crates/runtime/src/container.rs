@@ -203,8 +203,12 @@ pub(crate) fn signal_process(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), E
     })
 }
 
-/// Field 22 of /proc/PID/stat (proc_pid_stat(5)); the name in field 2 can hold anything.
-pub(crate) fn start_time(pid: i32) -> Result<u64, Error> {
+/// When a process began, in clock ticks after boot: with its id it is unique (field 22 of /proc/PID/stat,
+/// proc_pid_stat(5); the name in field 2 can hold anything).
+///
+/// # Errors
+/// [`Error::Step`] when there is no such process.
+pub fn start_time(pid: i32) -> Result<u64, Error> {
     let failed = |error: std::io::Error| Error::step(format!("read the start time of process {pid}"), error);
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(failed)?;
     let after = text.rsplit_once(')').map_or("", |(_, after)| after);

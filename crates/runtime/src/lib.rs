@@ -46,7 +46,7 @@ mod stage;
 mod start;
 mod sysctl;
 
-pub use container::{Container, Exec, ExecOptions};
+pub use container::{Container, Exec, ExecOptions, start_time};
 pub use error::Error;
 pub use lsm::has_apparmor;
 pub use sandbox::Sandbox;

@@ -1,4 +1,5 @@
-//! Mounts: mount_setattr, which rustix lacks; the rest of the mount API is rustix's.
+//! Mounts: mount_setattr, which rustix lacks, and the form of paths in the kernel's tables; the rest of the mount API is
+//! rustix's.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -43,4 +44,33 @@ pub fn set_attributes(mount: BorrowedFd<'_>, recursive: bool, change: Attributes
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A path as the kernel's tables of mounts write it, with blanks and the like as `\040`
+/// ([proc_pid_mountinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html)).
+pub fn unescaped(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code.zip(part.get(3..)) {
+            Some((code, rest)) => {
+                plain.push(char::from(code));
+                plain.push_str(rest);
+            }
+            None => plain.push_str(part),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octal_escapes_of_paths_are_undone() {
+        assert_eq!(unescaped("/a\\040b\\134c"), "/a b\\c");
+        assert_eq!(unescaped("/plain"), "/plain");
+    }
 }

@@ -138,7 +138,12 @@ fn parse_mount(line: &str) -> Option<MountLine> {
         .filter(|option| V1_KNOWN.contains(option) || *option == "name=systemd")
         .map(str::to_owned)
         .collect();
-    Some(MountLine { root: unescape(root), point: PathBuf::from(unescape(point)), unified, controllers })
+    Some(MountLine {
+        root: proa_sys::mount::unescaped(root),
+        point: PathBuf::from(proa_sys::mount::unescaped(point)),
+        unified,
+        controllers,
+    })
 }
 
 /// The caller's cgroup in one hierarchy, below what is mounted of it.
@@ -162,16 +167,6 @@ fn own_cgroup(cgroup: &str, controller: Option<&str>, root: &str) -> String {
         }
         _ => "/".to_owned(),
     }
-}
-
-/// Undoes the octal escapes of blank, tab, line break and backslash.
-fn unescape(text: &str) -> String {
-    if !text.contains('\\') {
-        return text.to_owned();
-    }
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 #[cfg(test)]

@@ -141,24 +141,7 @@ fn mount_point(path: &Path) -> Result<PathBuf, Failure> {
     let id = stat.stx_mnt_id.to_string();
     let table = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed(path))?;
     let line = table.lines().find(|line| line.split(' ').next() == Some(&id)).ok_or_else(unknown)?;
-    Ok(PathBuf::from(unescaped(line.split(' ').nth(4).ok_or_else(unknown)?)))
-}
-
-/// Blanks and the like are written as `\040`.
-fn unescaped(text: &str) -> String {
-    let mut parts = text.split('\\');
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code.zip(part.get(3..)) {
-            Some((code, rest)) => {
-                plain.push(char::from(code));
-                plain.push_str(rest);
-            }
-            None => plain.push_str(part),
-        }
-    }
-    plain
+    Ok(PathBuf::from(proa_sys::mount::unescaped(line.split(' ').nth(4).ok_or_else(unknown)?)))
 }
 
 #[cfg(test)]
@@ -184,8 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn mount_points_are_found_and_unescaped() {
-        assert_eq!(unescaped("/a\\040b\\134c"), "/a b\\c");
+    fn mount_points_are_found() {
         assert!(mount_point(Path::new("/proc")).is_ok_and(|at| at == Path::new("/proc")));
     }
 }

@@ -73,12 +73,15 @@ impl Foreign {
             _network: network,
         };
         let process = foreign.create(stdio)?;
-        let at = Timestamp::now();
+        // Before the program can run: it may run out of memory, or be gone, a moment after.
+        let oom = Cgroup::open(&foreign.cgroup).and_then(|cgroup| cgroup.oom_watch()).ok();
+        let start_time = proa_runtime::start_time(process.pid)?;
+        foreign.command("start", &[])?;
         Ok(Begun {
-            start_time: start_time(process.pid),
+            start_time,
             process,
-            at,
-            oom: Cgroup::open(&foreign.cgroup).and_then(|cgroup| cgroup.oom_watch()).ok(),
+            at: Timestamp::now(),
+            oom,
             warnings: Vec::new(),
             runner: Runner::Foreign(Box::new(foreign)),
         })
@@ -90,7 +93,6 @@ impl Foreign {
         let id = self.id.clone();
         let started = self.launch(&words, stdio, &[OsStr::new(&id)])?;
         self.pid = started.pid;
-        self.command("start", &[])?;
         Ok(started)
     }
 
@@ -215,11 +217,4 @@ fn nowhere() -> Result<command::Streams, Failure> {
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
     let null = || rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty());
     Ok(command::Streams { stdin: null()?, stdout: null()?, stderr: null()? })
-}
-
-/// Field 22 of /proc/PID/stat (proc_pid_stat(5)); the name in field 2 can hold anything.
-fn start_time(pid: i32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after = text.rsplit_once(')').map_or("", |(_, after)| after);
-    after.split_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
 }
