@@ -27,22 +27,9 @@ pub(crate) fn add(s: &mut Suite) {
         c.ok(&["run", "-d", "-i", "--name", &name, "busybox", "sh", "-c", "read x; exit 8"]);
         assert_eq!(c.feed(&["attach", &name], b"\n").code, 8);
     });
-    s.each("detach keys must leave the container running", |c| {
-        let name = c.name("c");
-        let mut command = c.terminal_command(&["run", "-it", "--name", &name, "busybox", "sh"]);
-        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-        let mut child = command.spawn().expect("script(1)");
-        until("it runs", || {
-            (c.run(&["inspect", "-f", "{{.State.Running}}", &name]).out() == "true").then_some(())
-        });
-        let mut stdin = child.stdin.take().expect("stdin");
-        // The keys count only once the client has attached: its prompt says so.
-        let mut stdout = child.stdout.take().expect("stdout");
-        let mut seen = [0; 1];
-        let _ = stdout.read(&mut seen);
-        stdin.write_all(b"\x10\x11").expect("detach keys");
-        until("the client ends", || child.try_wait().ok().flatten());
-        assert_eq!(c.inspect(&name, "{{.State.Running}}"), "true");
+    s.each("detach keys must leave the container running", |c| leave(c, &[], b"\x10\x11"));
+    s.each("--detach-keys must be the keys that detach", |c| {
+        leave(c, &["--detach-keys", "ctrl-x,q"], b"\x18q");
     });
     s.each("signals must be passed on to the container", |c| {
         let name = c.name("c");
@@ -134,4 +121,24 @@ fn unframed(mut bytes: &[u8]) -> Vec<u8> {
         bytes = rest;
     }
     out
+}
+
+/// Leaves a shell by typing `keys`.
+fn leave(c: &Ctx, options: &[&str], keys: &[u8]) {
+    let name = c.name("c");
+    let args = [&["run", "-it", "--name", &name], options, &["busybox", "sh"]].concat();
+    let mut command = c.terminal_command(&args);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("script(1)");
+    until("it runs", || {
+        (c.run(&["inspect", "-f", "{{.State.Running}}", &name]).out() == "true").then_some(())
+    });
+    let mut stdin = child.stdin.take().expect("stdin");
+    // The keys count only once the client has attached: its prompt says so.
+    let mut stdout = child.stdout.take().expect("stdout");
+    let mut seen = [0; 1];
+    let _ = stdout.read(&mut seen);
+    stdin.write_all(keys).expect("detach keys");
+    until("the client ends", || child.try_wait().ok().flatten());
+    assert_eq!(c.inspect(&name, "{{.State.Running}}"), "true");
 }

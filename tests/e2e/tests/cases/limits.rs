@@ -36,6 +36,35 @@ pub(crate) fn add(s: &mut Suite) {
             assert_eq!(read(c, &name, "", "cpuset.cpus"), "0");
         }
     });
+    s.each("--cpu-period, --cpu-quota and --cpuset-mems must reach the kernel", |c| {
+        let name = c.name("c");
+        let options = ["--cpu-period", "50000", "--cpu-quota", "20000", "--cpuset-mems", "0"];
+        c.start(&name, &options, "sleep 60");
+        if v1() {
+            assert_eq!(read(c, &name, "cpu", "cpu.cfs_period_us"), "50000");
+            assert_eq!(read(c, &name, "cpu", "cpu.cfs_quota_us"), "20000");
+            assert_eq!(read(c, &name, "cpuset", "cpuset.mems"), "0");
+        } else {
+            assert_eq!(read(c, &name, "", "cpu.max"), "20000 50000");
+            assert_eq!(read(c, &name, "", "cpuset.mems"), "0");
+        }
+    });
+    s.each("--device-read-bps and both limits of operations must reach the kernel", |c| {
+        let (name, disk) = (c.name("c"), disk());
+        let (bytes, reads, writes) = (format!("{disk}:2mb"), format!("{disk}:100"), format!("{disk}:50"));
+        let options =
+            ["--device-read-bps", &bytes, "--device-read-iops", &reads, "--device-write-iops", &writes];
+        c.start(&name, &options, "sleep 60");
+        if v1() {
+            let rule = |file| read(c, &name, "blkio", file);
+            assert!(rule("blkio.throttle.read_bps_device").ends_with(" 2097152"));
+            assert!(rule("blkio.throttle.read_iops_device").ends_with(" 100"));
+            assert!(rule("blkio.throttle.write_iops_device").ends_with(" 50"));
+        } else {
+            let rules = read(c, &name, "", "io.max");
+            assert!(rules.contains("rbps=2097152") && rules.contains("riops=100 wiops=50"), "{rules}");
+        }
+    });
     s.each("--pids-limit must hold", |c| {
         let name = c.name("c");
         c.start(&name, &["--pids-limit", "10"], "sleep 60");

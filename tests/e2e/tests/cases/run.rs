@@ -3,6 +3,20 @@
 use proa_e2e::{Ctx, Suite};
 
 pub(crate) fn add(s: &mut Suite) {
+    s.each("--uts host must give the host's name, and none of its own", |c| {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        assert_eq!(c.sh(&["--uts", "host"], "hostname"), host.trim());
+        assert_ne!(c.sh(&[], "hostname"), host.trim());
+        c.run_sh(&["--uts", "host", "--hostname", "own"], "true").fails(125, "conflicting options");
+    });
+    s.each("--platform must be the image's", |c| {
+        let (own, other) = if cfg!(target_arch = "x86_64") { ("amd64", "arm64") } else { ("arm64", "amd64") };
+        let platform = |arch: &str| format!("linux/{arch}");
+        assert_eq!(c.sh(&["--pull", "never", "--platform", &platform(own)], "echo ran"), "ran");
+        let refused = c.run_sh(&["--pull", "never", "--platform", &platform(other)], "echo ran");
+        assert_eq!(refused.code, 125, "{}{}", refused.out(), refused.err());
+        assert!(refused.err().contains(other), "{}", refused.err());
+    });
     s.each("run must print what the program prints", |c| {
         assert_eq!(c.sh(&[], "echo out"), "out");
         let both = c.run_sh(&[], "echo out; echo err >&2");
