@@ -20,6 +20,8 @@ use proa_shim::Spawner;
 use proa_state::Store;
 use proa_volume::Volumes;
 use std::collections::HashMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
@@ -72,9 +74,9 @@ impl Engine {
     /// # Errors
     /// When a directory cannot be made or the store cannot be read.
     pub fn open(config: EngineConfig, parts: Parts) -> Result<Arc<Self>, Error> {
-        for dir in [config.data_root.join("containers"), config.exec_root.clone()] {
-            std::fs::create_dir_all(&dir).map_err(Error::io(dir.display().to_string()))?;
-        }
+        let dir = config.data_root.join("containers");
+        let made = DirBuilder::new().recursive(true).mode(0o710).create(&dir);
+        made.map_err(Error::io(dir.display().to_string()))?;
         let journal = Journal::open(config.exec_root.join("containers.journal"))?;
         let id = crate::system::engine_id(&parts.store)?;
         let prepared = config.prepared;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -97,9 +98,11 @@ impl Journal {
             all.extend(bytes(&Line::Is(&record))?);
         }
         let new = self.path.with_extension("new");
-        std::fs::write(&new, &all).and_then(|()| std::fs::rename(&new, &self.path)).map_err(failed())?;
+        let _ = std::fs::remove_file(&new);
+        let mut file = append_to(&new)?;
+        file.write_all(&all).and_then(|()| std::fs::rename(&new, &self.path)).map_err(failed())?;
         let length = all.len() as u64;
-        *appended = Appended { file: append_to(&self.path)?, length, fresh: length };
+        *appended = Appended { file, length, fresh: length };
         Ok(())
     }
 
@@ -112,8 +115,9 @@ impl Journal {
     }
 }
 
+/// For root alone: records hold environments, and those hold secrets.
 fn append_to(path: &PathBuf) -> Result<File, Error> {
-    let opened = OpenOptions::new().create(true).append(true).open(path);
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     opened.map_err(Error::io(path.display().to_string()))
 }
 
@@ -221,7 +225,9 @@ mod tests {
         journal.rewrite(|| vec![second.clone()]).unwrap();
         journal.append(&Line::Gone(second.id.clone())).unwrap();
         let rewritten = journal.replay().unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&journal.path.metadata().unwrap().permissions());
         std::fs::remove_file(&journal.path).unwrap();
+        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(again[first.id.as_str()], None);
         assert_eq!(again[second.id.as_str()].as_ref().map(|record| record.restart_count), Some(7));
         assert_eq!(rewritten.len(), 1);
