@@ -13,6 +13,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod network;
+mod prepared;
 mod registry;
 mod run;
 mod runtimes;
@@ -35,6 +36,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     images::add(suite);
     registry::add(suite);
     security::add(suite);
+    prepared::add(suite);
     errors::add(suite);
     disk::add(suite);
     archives::add(suite);
