@@ -9,6 +9,10 @@ use std::path::PathBuf;
 
 /// Where processes of a nested root go, when they stand in the way of its controllers.
 const LEAF: &str = "init";
+/// What a v1 cpuset must have.
+const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+/// How often the way is walked again when a directory on it is removed meanwhile, by whoever saw it empty.
+const TRIES: u32 = 16;
 
 /// Makes the directory of a v1 hierarchy. What had to be made is added to `made`, outermost first.
 /// A hierarchy that is mounted read-only and lacks the cgroup is none for us.
@@ -19,7 +23,7 @@ pub(crate) fn v1(
 ) -> Result<Option<Dir>, Error> {
     let cpuset = hierarchy.controllers.iter().any(|name| name == "cpuset");
     if let Some(dir) = at_once(hierarchy, path, made)
-        && (!cpuset || dir.read("cpuset.cpus")?.is_some_and(|list| !list.trim().is_empty()))
+        && (!cpuset || has_cpuset(&dir)?)
     {
         return Ok(Some(dir));
     }
@@ -80,6 +84,28 @@ fn walk(
     made: &mut Vec<PathBuf>,
     mut step: impl FnMut(&OwnedFd, &OwnedFd) -> rustix::io::Result<()>,
 ) -> Result<Option<Dir>, Error> {
+    let mut result = walk_once(hierarchy, path, made, &mut step);
+    for _ in 1..TRIES {
+        match &result {
+            Err(Error::Io { source, .. }) if is_gone(source) => {}
+            _ => break,
+        }
+        result = walk_once(hierarchy, path, made, &mut step);
+    }
+    result
+}
+
+/// Whether a directory was removed while it was used: cgroupfs says `ENODEV` then, or `ENOENT` of what is in it.
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+}
+
+fn walk_once(
+    hierarchy: &Hierarchy,
+    path: &CgroupPath,
+    made: &mut Vec<PathBuf>,
+    step: &mut impl FnMut(&OwnedFd, &OwnedFd) -> rustix::io::Result<()>,
+) -> Result<Option<Dir>, Error> {
     let mut full = hierarchy.mount.clone();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut parent =
@@ -99,6 +125,16 @@ fn walk(
     Ok(Some(dir(hierarchy, parent, full)))
 }
 
+/// Whether a v1 cpuset can take a process. Who makes its parent at the same time may have given that only the one.
+fn has_cpuset(dir: &Dir) -> Result<bool, Error> {
+    for file in CPUSET {
+        if dir.read(file)?.is_none_or(|list| list.trim().is_empty()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A v1 cpuset takes no process before it has processors and memory nodes: give it its parent's, and let the
 /// kernel do so for those below.
 fn inherit_cpuset(parent: &OwnedFd, child: &OwnedFd) -> rustix::io::Result<()> {
@@ -106,7 +142,7 @@ fn inherit_cpuset(parent: &OwnedFd, child: &OwnedFd) -> rustix::io::Result<()> {
         write_at(child, file, value)
             .map_err(|error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))
     };
-    for file in ["cpuset.cpus", "cpuset.mems"] {
+    for file in CPUSET {
         let own = read_at(child, file)?.unwrap_or_default();
         if own.trim().is_empty() {
             let _ = write("cgroup.clone_children", "1");
