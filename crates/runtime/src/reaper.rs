@@ -3,26 +3,33 @@
 //! the program has.
 
 use proa_sys::process::{block_signals, exit, kill, next_signal};
-use rustix::io::Errno;
+use rustix::io::{Errno, read, retry_on_intr};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, setpgid, wait};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Forks. The child returns, to execute the program; the parent stays here until that has ended, and then ends.
+///
+/// The child goes on when the parent has its name and holds no descriptor any more, so that no program ever sees it
+/// half made.
 pub(crate) fn fork() -> std::io::Result<()> {
     block_signals();
+    let (ready, getting_ready) = pipe_with(PipeFlags::CLOEXEC)?;
     // Docker's filter, which is in force already, denies clone3(2).
     match proa_sys::process::fork()? {
         0 => {
+            drop(getting_ready);
+            let _ = retry_on_intr(|| read(&ready, &mut [0u8; 1]));
             // A group of its own in the foreground, as tini(1) does it: ^C is for the program.
             let _ = setpgid(None, None);
             let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpid());
             Ok(())
         }
         pid => {
-            // The error channel too: its end says that the program runs.
-            let _ = proa_sys::fd::close_all_but(&[] as &[BorrowedFd<'_>]);
             let _ = rustix::thread::set_name(c"docker-init");
             detach_streams();
+            // The error channel too, whose end says that the program runs; and the pipe, which lets the child go on.
+            let _ = proa_sys::fd::close_all_but(&[] as &[BorrowedFd<'_>]);
             exit(stay(pid))
         }
     }

@@ -124,7 +124,7 @@ fn failures_are_in_the_log_and_leave_nothing() {
     bundle.write();
     let id = id();
     let output = bundle.run(&["--log", "log", "--log-format", "json", "create", &id]);
-    assert_eq!(output.status.code(), Some(127));
+    assert_eq!(output.status.code(), Some(127), "{}", text(&output.stderr));
     let log = std::fs::read_to_string(bundle.world.dir.join("log")).unwrap();
     let line: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     assert_eq!(line["level"], "error");
