@@ -74,7 +74,7 @@ pub(crate) fn add(s: &mut Suite) {
                     raw_attach(c, &name, "logs=1&stream=1")
                 })
                 .collect();
-            c.ok(&["exec", &name, "touch", "/go"]);
+            c.ok(&["exec", "-d", &name, "touch", "/go"]);
             c.ok(&["wait", &name]);
             for (number, stream) in streams.into_iter().enumerate() {
                 let bytes = after_head(stream);

@@ -181,7 +181,7 @@ fn logs() {
     let full = disk.fill();
     std::thread::sleep(std::time::Duration::from_secs(5));
     drop(full);
-    daemon.docker(&["exec", "talks", "touch", "/go"]).ok();
+    daemon.docker(&["exec", "-d", "talks", "touch", "/go"]).ok();
     assert_eq!(daemon.docker(&["wait", "talks"]).ok(), "7");
     until("the line written when there was room again", || {
         daemon.docker(&["logs", "talks"]).ok().ends_with("last").then_some(())

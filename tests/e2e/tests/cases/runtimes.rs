@@ -179,12 +179,13 @@ fn refuses<const PROGRAM: usize>() {
 
 fn survives<const PROGRAM: usize>() {
     let (mut daemon, c) = daemon::<PROGRAM>("survives", &[]);
-    c.start("kept", &BY_OTHER, "i=0; until [ -e /go ]; do sleep 0.1; done; echo went; exit 4");
+    c.start("kept", &BY_OTHER, "trap 'echo went; exit 4' USR1; while :; do sleep 0.1; done");
     let pid = c.inspect("kept", "{{.State.Pid}}");
     daemon.kill();
     daemon.run();
     assert_eq!(c.inspect("kept", "{{.State.Pid}} {{.State.Running}}"), format!("{pid} true"));
-    c.ok(&["exec", "kept", "touch", "/go"]);
+    assert_eq!(c.ok(&["exec", "kept", "echo", "here"]), "here");
+    c.ok(&["kill", "-s", "USR1", "kept"]);
     assert_eq!(c.ok(&["wait", "kept"]), "4");
     assert_eq!(c.ok(&["logs", "kept"]), "went");
     c.ok(&["rm", "kept"]);
