@@ -10,7 +10,11 @@ use hyper::{Response, StatusCode};
 use proa_engine::Pieces;
 use serde::Serialize;
 use std::io::{Read, Write};
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// How long a client may go on sending what nobody wants any more.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer's body.
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -89,6 +93,9 @@ pub(crate) async fn drain(body: Incoming) {
 }
 
 /// A request's body as a blocking reader, for work on another thread.
+///
+/// What the work did not want is taken and thrown away for a while, as [`drain`] does: the client hears why before its
+/// connection is closed under what it still writes.
 pub(crate) fn reader(mut body: Incoming) -> impl Read + Send + 'static {
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(16);
     tokio::spawn(async move {
@@ -100,6 +107,8 @@ pub(crate) fn reader(mut body: Incoming) -> impl Read + Send + 'static {
                 Err(error) => Err(error),
             };
             if sender.send(piece).await.is_err() {
+                let rest = async { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+                let _ = tokio::time::timeout(PATIENCE, rest).await;
                 return;
             }
         }

@@ -24,7 +24,9 @@ fn malformed() {
         r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
         Digest::of(b"other")
     );
-    let load: [(&str, Vec<u8>, &str); 9] = [
+    // Far more than the engine reads of it, and than any buffer between holds.
+    let long = [b"this is not an archive at all".to_vec(), noise(32 << 20, 3)].concat();
+    let load: [(&str, Vec<u8>, &str); 10] = [
         ("truncated", half(&good), "cut short"),
         ("truncated gzip", half(&packed), "incomplete deflate stream"),
         ("wrong digest", image("bad:latest", &[layer], &[Digest::of(b"other")]), "digest"),
@@ -38,6 +40,7 @@ fn malformed() {
         ),
         ("no JSON", tar(&[file("manifest.json", b"{{{")]), "manifest.json"),
         ("a member outside", tar(&[file("../manifest.json", b"[]")]), "points outside"),
+        ("much that is none", long.clone(), "archive"),
     ];
     let before = contents(&daemon);
     for client in Client::all() {
@@ -52,6 +55,7 @@ fn malformed() {
             ("traversal", tar(&[file("a/../../evil", b"x")]), "points outside"),
             ("text", b"this is not an archive at all".to_vec(), "archive"),
             ("empty", Vec::new(), "archive"),
+            ("much that is none", long.clone(), "archive"),
         ] {
             let out = run(&mut command(&client, &daemon, &["import", "-", "bad"]), &bytes);
             assert_eq!(out.code, 1, "import of {what}: {}", out.err());
