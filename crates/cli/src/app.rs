@@ -199,7 +199,7 @@ fn run(
     });
     runtime.shutdown_background();
     outcome.map_err(|failure| {
-        if !starts || failure.message.is_empty() || [NOT_A_TTY, BOTH_WAYS].contains(&&*failure.message) {
+        if !starts || failure.bare {
             failure
         } else if failure.message.starts_with("invalid argument ") {
             flagged(failure.message)
@@ -209,12 +209,6 @@ fn run(
         }
     })
 }
-
-/// The refusal of `-it` without a terminal, which docker prints bare.
-pub(crate) const NOT_A_TTY: &str = "the input device is not a TTY";
-
-/// The refusal of `-d -a`, which docker prints bare too.
-pub(crate) const BOTH_WAYS: &str = "conflicting options: cannot specify both --attach and --detach";
 
 const OWN: &str = "/run/proa/proa.sock";
 const STOCK: &str = "/var/run/docker.sock";

@@ -8,19 +8,25 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// The exit code.
     pub(crate) code: i32,
+    /// Whether it is printed as it is, without the program's name and the way to help.
+    pub(crate) bare: bool,
 }
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 1 }
+        Self { message: message.into(), code: 1, bare: false }
     }
     pub(crate) fn code(mut self, code: i32) -> Self {
         self.code = code;
         self
     }
+    /// The same, printed as it is.
+    pub(crate) fn bare(self) -> Self {
+        Self { bare: true, ..self }
+    }
     /// An exit code without a text.
     pub(crate) fn silent(code: i32) -> Self {
-        Self { message: String::new(), code }
+        Self { message: String::new(), code, bare: true }
     }
 }
 

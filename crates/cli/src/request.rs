@@ -118,7 +118,7 @@ pub(crate) fn attached(flags: &Parsed) -> Result<(bool, bool, bool)> {
         ));
     }
     if flags.on("detach") {
-        return if list.is_empty() { Ok((false, false, false)) } else { Err(crate::app::BOTH_WAYS.into()) };
+        return Ok((false, false, false));
     }
     let has = |name: &str| list.iter().any(|text| text.eq_ignore_ascii_case(name));
     Ok(if list.is_empty() {

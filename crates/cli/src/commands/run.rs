@@ -30,10 +30,7 @@ async fn create(app: &App, body: &ContainerCreateRequest) -> Result<String> {
     }
     let image = body.config.image.as_str();
     let quiet = app.flags.on("quiet");
-    let pull = app.flags.text("pull").unwrap_or("missing");
-    if !matches!(pull, "always" | "missing" | "never") {
-        fail!("invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\"");
-    }
+    let pull = pull_option(app);
     if pull == "always" {
         super::image::pull(app, image, quiet, true).await?;
     }
@@ -58,7 +55,15 @@ async fn create(app: &App, body: &ContainerCreateRequest) -> Result<String> {
     Ok(made.id)
 }
 
+fn pull_option(app: &App) -> &str {
+    app.flags.text("pull").unwrap_or("missing")
+}
+
 fn body(app: &App) -> Result<ContainerCreateRequest> {
+    let pull = pull_option(app);
+    if !matches!(pull, "always" | "missing" | "never") {
+        fail!("invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\"");
+    }
     request::build(&app.flags).map_err(Failure::new)
 }
 
@@ -80,7 +85,7 @@ pub(crate) async fn create_only(app: &App) -> Result<()> {
     if app.flags.list("attach").is_empty() {
         (body.config.attach_stdout, body.config.attach_stderr) = (true, true);
     }
-    let id = create(app, &body).await?;
+    let id = create(app, &body).await.map_err(Failure::bare)?;
     put(&format!("{id}\n"));
     Ok(())
 }
@@ -141,9 +146,13 @@ pub(crate) async fn run(app: &App) -> Result<()> {
     let mut body = body(app)?;
     add_proxies(app, &mut body);
     let detached = app.flags.on("detach");
+    if detached && !app.flags.list("attach").is_empty() {
+        let message = "conflicting options: cannot specify both --attach and --detach";
+        return Err(Failure::new(message).bare());
+    }
     let (stdin, tty) = (body.config.attach_stdin, body.config.tty);
     if !detached && tty && stdin && !terminal::stdin_is() {
-        return Err(Failure::new(crate::app::NOT_A_TTY));
+        return Err(Failure::new("the input device is not a TTY").bare());
     }
     if detached {
         body.config.stdin_once = false;
@@ -160,8 +169,9 @@ pub(crate) async fn run(app: &App) -> Result<()> {
 
 async fn start_it(app: &App, id: &str) -> Result<()> {
     app.client.post(&format!("/containers/{id}/start")).await.map_err(|error| {
-        let code = start_code(&error.to_string());
-        Failure { message: error.to_string(), code }
+        let message = error.to_string();
+        let code = start_code(&message);
+        Failure::new(message).code(code)
     })
 }
 

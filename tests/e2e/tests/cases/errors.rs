@@ -32,6 +32,13 @@ pub(crate) fn add(s: &mut Suite) {
     s.each("an invalid name must be refused", |c| {
         c.run(&["run", "--rm", "--name", "bad/name", "busybox", "true"]).fails(125, "invalid container name");
     });
+    s.each("create must exit 1 for what the engine refuses and 125 for what it was given", |c| {
+        let name = c.name("c");
+        c.ok(&["create", "--name", &name, "busybox", "true"]);
+        c.run(&["create", "--name", &name, "busybox", "true"]).fails(1, "is already in use by container");
+        c.run(&["create", "--pull", "never", "absent-image-x"]).fails(1, "no such image");
+        c.run(&["create", "-p", "x:y", "busybox", "true"]).fails(125, "invalid");
+    });
     s.each("an unknown flag must exit 125 and be named", |c| {
         c.run(&["run", "--no-such-flag", "busybox", "true"]).fails(125, "unknown flag: --no-such-flag");
     });
