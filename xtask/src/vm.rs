@@ -52,6 +52,8 @@ pub(crate) fn boot(fixtures: &Fixtures, filters: &[&str], mut each: impl FnMut(&
         ("kmod", "kmod"),
         ("cpio", "cpio"),
         ("busybox", "busybox-static"),
+        ("runc", "runc"),
+        ("crun", "crun"),
         ("xz", "xz-utils"),
         ("zstd", "zstd"),
     ]);
@@ -164,20 +166,20 @@ fn initrd(dir: &Path, kernel: &Kernel, fixtures: &Fixtures, filters: &[&str]) ->
                 *) cp "$file" "$to" ;;
             esac
         done < "$root/modules"
-        for name in nft ip script curl apparmor_parser; do
+        for name in nft ip script curl tar apparmor_parser; do
             program=$(PATH=$PATH:/usr/sbin:/sbin:$extra command -v $name) || continue
             mkdir -p "$root/tools"; cp -L "$program" "$root/tools/"
             for file in $(ldd "$program" 2>/dev/null | grep -o '/[^ ]*'); do
                 mkdir -p "$root${file%/*}"; cp -L "$file" "$root$file"
             done
         done
-        if docker=$(command -v /usr/bin/docker); then
-            cp -L "$docker" "$root/usr/bin/docker"
-            for file in $(ldd "$docker" 2>/dev/null | grep -o '/[^ ]*'); do
+        for program in /usr/bin/docker /usr/sbin/runc /usr/bin/crun; do
+            [ -x "$program" ] || continue
+            for file in "$program" $(ldd "$program" 2>/dev/null | grep -o '/[^ ]*'); do
                 mkdir -p "$root${file%/*}"; cp -L "$file" "$root$file"
             done
-        fi
-        cp "$cache/busybox.tar" "$root/fixtures/"; cp "$proa" "$root/bin/proa"
+        done
+        cp "$cache"/*.tar "$root/fixtures/"; cp "$proa" "$root/bin/proa"
         echo 'root:x:0:0:root:/root:/bin/sh' > "$root/etc/passwd"; echo 'root:x:0:' > "$root/etc/group"
         printf '127.0.0.1 localhost\n' > "$root/etc/hosts""#;
     let mut sh = Command::new("sh");

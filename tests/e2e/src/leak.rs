@@ -12,7 +12,10 @@ impl Holdings {
     pub fn now() -> Self {
         let mut all = BTreeSet::new();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        all.extend(mounts.lines().filter_map(|l| l.split(' ').nth(4)).map(|at| format!("mount {at}")));
+        // What ip(8) makes for its first namespace stays for the next.
+        let places =
+            mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|at| *at != "/run/netns");
+        all.extend(places.map(|at| format!("mount {at}")));
         for entry in std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten() {
             all.insert(format!("link {}", entry.file_name().to_string_lossy()));
         }
