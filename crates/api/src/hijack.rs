@@ -3,14 +3,62 @@
 use crate::body::{Answer, empty};
 use crate::error::Failure;
 use crate::routes::streams::written;
+use bytes::Bytes;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use hyper::upgrade::Upgraded;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use proa_engine::{AttachStream, LogStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Keys that detach by default: ctrl-p ctrl-q.
 const DETACH: [u8; 2] = [16, 17];
+
+/// How a connection is had back from the HTTP server, whatever it is made of.
+#[derive(Clone)]
+pub(crate) struct Taker(fn(Upgraded) -> std::io::Result<Taken>);
+
+/// A connection that is no longer HTTP.
+struct Taken {
+    client: Box<dyn Duplex>,
+    /// What was read of it already.
+    read: Bytes,
+    /// The socket below.
+    socket: OwnedFd,
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+impl Taker {
+    /// For connections of this type.
+    pub(crate) fn of<T>() -> Self
+    where
+        T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
+    {
+        Self(|upgraded| {
+            let other = |_| std::io::Error::other("the connection is of another type");
+            let parts = upgraded.downcast::<TokioIo<T>>().map_err(other)?;
+            let client = parts.io.into_inner();
+            let socket = client.as_fd().try_clone_to_owned()?;
+            Ok(Taken { client: Box::new(client), read: parts.read_buf, socket })
+        })
+    }
+}
+
+/// Waits until the client has read all it was sent, which is the head of an answer.
+///
+/// Clients read a head through a buffer, and some (docker-py) leave that behind when the connection becomes raw: output
+/// that is received along with the head is lost to them. Over TCP only its arrival can be seen.
+async fn head_is_read(socket: &OwnedFd) {
+    let mut pause = Duration::from_millis(1);
+    while proa_sys::fd::unread(socket.as_fd()).is_ok_and(|bytes| bytes > 0) {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
 
 /// Turns a request into a raw connection to `stream`. `input` is whether the client's bytes are passed on.
 pub(crate) fn upgrade<B>(
@@ -31,29 +79,36 @@ pub(crate) fn upgrade<B>(
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     let upgraded = hyper::upgrade::on(&mut request);
+    let taker = request.extensions_mut().remove::<Taker>();
     let keys = if stream.tty { keys.to_vec() } else { Vec::new() };
     tokio::spawn(async move {
-        if let Ok(upgraded) = upgraded.await {
-            pass(TokioIo::new(upgraded), stream, input, &keys).await;
+        let (Ok(upgraded), Some(Taker(take))) = (upgraded.await, taker) else { return };
+        match take(upgraded) {
+            Ok(taken) => pass(taken, stream, input, &keys).await,
+            Err(error) => tracing::warn!(%error, "a connection could not be handed to its process"),
         }
     });
     answer
 }
 
 /// Passes bytes both ways. The connection ends with the process's output, with detach keys, or when the client goes.
-async fn pass<C>(client: C, process: AttachStream, input: bool, keys: &[u8])
-where
-    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut from_client, mut to_client) = tokio::io::split(client);
+async fn pass(taken: Taken, process: AttachStream, input: bool, keys: &[u8]) {
+    let (from_client, mut to_client) = tokio::io::split(taken.client);
+    let mut from_client = std::io::Cursor::new(taken.read).chain(from_client);
     let (mut from_process, mut to_process) = process.stream.into_split();
     let output = async move {
-        if let Some(log) = process.log
-            && replay(log, &mut to_client).await.is_err()
-        {
+        let sent = async {
+            if let Some(log) = process.log {
+                head_is_read(&taken.socket).await;
+                replay(log, &mut to_client).await?;
+            }
+            from_process.readable().await?;
+            head_is_read(&taken.socket).await;
+            tokio::io::copy(&mut from_process, &mut to_client).await
+        };
+        if sent.await.is_err() {
             return;
         }
-        let _ = tokio::io::copy(&mut from_process, &mut to_client).await;
         // Who sees the end may ask at once how it ended.
         if let Some(ended) = process.ended {
             ended.recorded().await;

@@ -2,6 +2,7 @@
 
 use crate::body::{Answer, Body, drain};
 use crate::error::Failure;
+use crate::hijack::Taker;
 use crate::query::Query;
 use crate::route;
 use hyper::body::Incoming;
@@ -11,6 +12,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use proa_docker_api::{API_VERSION, MIN_API_VERSION};
 use proa_engine::Engine;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -68,10 +70,11 @@ impl Call {
 /// What broke it.
 pub async fn serve<T>(api: Arc<Api>, stream: T) -> Result<(), hyper::Error>
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let api = Arc::clone(&api);
+        request.extensions_mut().insert(Taker::of::<T>());
         async move { Ok::<_, std::convert::Infallible>(answer(api, request).await) }
     });
     // Clients close their sending side after a request and still read the answer.

@@ -31,6 +31,20 @@ pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     close_range(first, u32::MAX, 0)
 }
 
+/// Bytes that were sent on a socket and are still on their way: not read by the peer of a unix socket, not acknowledged
+/// by that of TCP.
+///
+/// unix(7) and tcp(7), `SIOCOUTQ`.
+///
+/// # Errors
+/// `EINVAL` for a listening socket, `ENOTTY` where it is no socket.
+pub fn unread(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one int, for which there is room.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(u32::try_from(count).unwrap_or(0)) }
+}
+
 /// Puts copies of descriptors at 3, 4, …, without close-on-exec, whatever was there.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Attached clients: streams, detach keys, signals, sizes.
 
-use proa_e2e::{Ctx, Suite, command, command::until};
+use proa_e2e::{Ctx, Daemon, Suite, command, command::until};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
@@ -61,6 +61,7 @@ pub(crate) fn add(s: &mut Suite) {
         let out = command::run(&mut command, b"");
         assert!(out.out().contains("33 111"), "{}", out.out());
     });
+    s.alone("output must not come along with the head of a connection that becomes raw", head_alone);
     s.ours("attach with logs=1 must give the log and then the stream, without gap or double", |c| {
         let script = "n=0; while [ $n -lt 1200 ]; do printf \"line $n \"; [ $((n % 40)) = 0 ] && sleep 0.02; echo end; n=$((n+1)); done; until [ -e /go ]; do sleep 0.05; done";
         let wanted: String = (0..1200).map(|n| format!("line {n} end\n")).collect();
@@ -86,6 +87,40 @@ pub(crate) fn add(s: &mut Suite) {
             assert!(text == wanted, "the log alone of {name}: {} bytes", text.len());
         }
     });
+}
+
+/// Clients read the head through a buffer which some leave behind when the connection becomes raw.
+fn head_alone() {
+    let daemon = Daemon::start("head", &[]);
+    daemon.load_busybox();
+    daemon.docker(&["run", "--name", "ended", "busybox", "echo", "hello"]).ok();
+    daemon.docker(&["run", "-d", "--name", "runs", "busybox", "sleep", "600"]).ok();
+    let path = "/v1.41/containers/ended/attach?logs=1&stdout=1";
+    let attached = request(&daemon, path, "");
+    let command = r#"{"AttachStdout":true,"Cmd":["echo","hello"]}"#;
+    let answer = daemon.request_with("POST", "/v1.41/containers/runs/exec", command).unwrap();
+    let id = answer.split('"').find(|word| word.len() == 64).expect(&answer);
+    let executed = request(&daemon, &format!("/v1.41/exec/{id}/start"), "{}");
+    // Time for more than the head to come.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    for mut stream in [attached, executed] {
+        let mut head = vec![0; 8192];
+        let length = stream.read(&mut head).unwrap();
+        let head = text(&head[..length]);
+        assert!(head.starts_with("HTTP/1.1 101 ") && head.ends_with("\r\n\r\n"), "{head:?}");
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert_eq!(text(&unframed(&rest)), "hello\n");
+    }
+}
+
+/// A connection of the daemon's own socket, after a request that asks for an upgrade.
+fn request(daemon: &Daemon, path: &str, body: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(proa_e2e::command::limit())).unwrap();
+    let head = "Host: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json";
+    write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    stream
 }
 
 fn text(bytes: &[u8]) -> String {
