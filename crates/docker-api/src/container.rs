@@ -189,7 +189,10 @@ crate::wire::wire! {
         host_config: SummaryHostConfig;
         network_settings: SummaryNetworks;
         mounts: Vec<MountPoint>;
+        health: Option<SummaryHealth>, skip "Option::is_none";
     }
+    /// Health in a row, since 1.52.
+    SummaryHealth { status: String; failing_streak: i64; }
     /// The host part of a row.
     SummaryHostConfig {
         network_mode: String, skip "String::is_empty";

@@ -23,7 +23,8 @@ pub use auth::{AuthConfig, AuthResponse, HeaderError, decode_auth, encode_auth};
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerInspect, ContainerState, ContainerSummary,
     CreateResponse, GraphDriver, HealthConfig, HealthResult, HealthState, MountPoint, NetworkSettings,
-    PortSummary, SummaryHostConfig, SummaryNetworks, TopResponse, UpdateResponse, WaitError, WaitResponse,
+    PortSummary, SummaryHealth, SummaryHostConfig, SummaryNetworks, TopResponse, UpdateResponse, WaitError,
+    WaitResponse,
 };
 pub use exec::{ExecCreate, ExecInspect, ExecProcess, ExecStart, IdResponse};
 pub use filters::{FilterError, Filters};

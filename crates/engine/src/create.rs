@@ -5,7 +5,7 @@ use crate::engine::{blocking, passage};
 use crate::record::{CONTAINERS, ContainerRecord};
 use crate::spec::{ContainerSpec, other_container};
 use crate::state::State;
-use crate::{Engine, Error, plan};
+use crate::{Engine, Error, HealthCheck, health, plan};
 use proa_image::Image;
 use proa_oci::Platform;
 use proa_state::Durability;
@@ -54,6 +54,9 @@ impl Engine {
         self.name_host(&mut spec);
         let command = plan::command(&spec, &image.config.config)?;
         inherit(&mut spec, &image);
+        if let Some(check) = &spec.healthcheck {
+            warnings.extend(check.check()?);
+        }
         let settled = self.settle_mounts(&spec, &image.config.config)?;
         let id = ContainerId::random();
         let record = ContainerRecord {
@@ -68,6 +71,8 @@ impl Engine {
             state: State::Created,
             restart_count: 0,
             stopped_by_user: false,
+            health: None,
+            healing: false,
             endpoint: None,
             published: Vec::new(),
         };
@@ -188,9 +193,7 @@ impl Engine {
                 "--storage-opt is not supported by the overlay driver of this host".into(),
             ));
         }
-        if spec.healthcheck.is_some() {
-            warnings.push("The health check is recorded, but not run by this version.".into());
-        }
+        health::check_action(spec)?;
         check_resources(spec, warnings)
     }
 
@@ -266,8 +269,8 @@ fn inherit(spec: &mut ContainerSpec, image: &Image) {
         }
         spec.entrypoint = own.entrypoint.clone();
     }
-    if spec.healthcheck.is_none() {
-        spec.healthcheck = own.healthcheck.clone();
+    if let Some(check) = own.healthcheck.as_ref().and_then(HealthCheck::of_image) {
+        spec.healthcheck.get_or_insert_default().inherit(&check);
     }
 }
 

@@ -4,6 +4,7 @@ use crate::config::EngineConfig;
 use crate::container::Container;
 use crate::events::Events;
 use crate::execs::Execs;
+use crate::health::Schedule;
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::leaving::Leaving;
@@ -55,6 +56,7 @@ pub struct Engine {
     pub(crate) journal: Journal,
     pub(crate) leaving: Leaving,
     pub(crate) execs: Execs,
+    pub(crate) health: Schedule,
     pub(crate) events: Events,
     pub(crate) fetching: Fetching,
     pub(crate) pool: Pool,
@@ -92,6 +94,7 @@ impl Engine {
             journal,
             leaving: Leaving::default(),
             execs: Execs::default(),
+            health: Schedule::default(),
             events: Events::default(),
             fetching: Fetching::default(),
             pool: Pool::new(prepared),

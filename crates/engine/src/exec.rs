@@ -12,6 +12,7 @@ use proa_types::{ContainerId, ErrorKind, ExecId, Kinded};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct ExecSpec {
     pub detach_keys: String,
     /// Rows and columns of the terminal at the start.
     pub console_size: (u16, u16),
+    /// How long it may run before it is killed, for a probe of health.
+    pub limit: Option<Duration>,
 }
 
 /// An exec as inspect shows it.
@@ -168,6 +171,7 @@ impl Engine {
             process: plan::exec(&base, &record.spec.env, spec, &who, &security),
             filter: self.filter(&security)?,
             open_stdin: attach.stdin,
+            limit: spec.limit,
             attach: attached.then(|| attach.request(None)),
         })
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// Ended execs that can still be inspected.
+/// Ended execs of either kind that can still be inspected.
 const KEPT: usize = 1024;
 
 /// All execs.
@@ -22,8 +22,8 @@ struct Tables {
     by_id: HashMap<String, Exec>,
     /// Those of each container that have not ended.
     open: HashMap<ContainerId, BTreeSet<ExecId>>,
-    /// Ended ones, the oldest first.
-    ended: VecDeque<ExecId>,
+    /// Ended ones, the oldest first: those of users, and probes of health, which must not push the others out.
+    ended: [VecDeque<ExecId>; 2],
 }
 
 struct Exec {
@@ -134,9 +134,11 @@ impl Tables {
                 self.open.remove(&exec.view.container);
             }
         }
-        self.ended.push_back(id.clone());
-        while self.ended.len() > KEPT {
-            let Some(oldest) = self.ended.pop_front() else { break };
+        let [users, probes] = &mut self.ended;
+        let ended = if exec.view.spec.limit.is_some() { probes } else { users };
+        ended.push_back(id.clone());
+        while ended.len() > KEPT {
+            let Some(oldest) = ended.pop_front() else { break };
             self.by_id.remove(oldest.as_str());
         }
     }

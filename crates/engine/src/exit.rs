@@ -3,7 +3,7 @@
 use crate::container::{Container, Live};
 use crate::engine::{blocking, passage};
 use crate::state::{State, Transition};
-use crate::{Engine, Error};
+use crate::{Engine, Error, health};
 use proa_shim::{Event, ExitRecord};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ impl Engine {
     pub(crate) fn watch(self: &Arc<Self>, container: &Arc<Container>, socket: OwnedFd) -> Result<(), Error> {
         let live = container.running()?;
         let socket = listening(socket)?;
+        self.check_health(container);
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         tokio::spawn(async move { engine.follow(&container, &live, socket).await });
         Ok(())
@@ -75,7 +76,8 @@ impl Engine {
             let host = &record.spec.host;
             (host.restart.clone(), record.restart_count, record.stopped_by_user, started, host.auto_remove)
         });
-        let restarting = policy.wants(exit.code, count, stopped) && !self.is_closing();
+        let healing = container.with(health::restarts);
+        let restarting = (healing || policy.wants(exit.code, count, stopped)) && !self.is_closing();
         let transition =
             Transition::End { code: exit.code, at: exit.at, oom_killed: exit.oom_killed, restarting };
         // Taken before anybody hears of the end, so that a start that follows waits for the release.
@@ -87,6 +89,7 @@ impl Engine {
         }
         // Nobody is shown an address or a port that is about to be another's.
         container.change(|record| (record.endpoint, record.published) = (None, Vec::new()));
+        self.leave_health(container);
         container.set_live(None);
         if !auto_remove {
             let _ = self.note(&container.record());
@@ -160,7 +163,8 @@ impl Engine {
             if !due || self.is_closing() {
                 return;
             }
-            container.change(|record| record.restart_count += 1);
+            container
+                .change(|record| (record.restart_count, record.healing) = (record.restart_count + 1, false));
             if let Err(error) = self.start_locked(container).await {
                 tracing::warn!(container = container.id.short(), %error, "a restart failed");
                 let (policy, count) =

@@ -48,7 +48,9 @@ impl Engine {
             }
             State::Created | State::Exited(_) => {}
         }
-        container.change(|record| (record.stopped_by_user, record.restart_count) = (false, 0));
+        container.change(|record| {
+            (record.stopped_by_user, record.restart_count, record.healing) = (false, 0, false);
+        });
         self.start_locked(&container).await
     }
 
@@ -248,6 +250,7 @@ impl Engine {
             record.state.apply(Transition::Start(run)).map_err(|e| Error::Conflict(e.to_string()))?;
         record.endpoint = ready.endpoint.clone();
         record.published = published.iter().map(Published::port).collect();
+        record.health = crate::health::begin(&mut record);
         self.note(&record)?;
         Ok(record)
     }
@@ -257,8 +260,8 @@ impl Engine {
         self.index().began(ready.id.clone(), container);
         let live = Arc::new(Live { shim: ready.shim, sandbox: ready.id });
         container.change(|record| {
-            (record.state, record.endpoint, record.published) =
-                (noted.state, noted.endpoint, noted.published);
+            (record.state, record.endpoint, record.published, record.health) =
+                (noted.state, noted.endpoint, noted.published, noted.health);
         });
         container.set_live(Some(Arc::clone(&live)));
         for (request, socket) in container.take_early() {

@@ -31,7 +31,7 @@ impl Engine {
         let _operation = container.operation.lock().await;
         if container.state().run().is_none() {
             let restarting = matches!(container.state(), State::Exited(exit) if exit.restarting);
-            container.change(|record| record.stopped_by_user = true);
+            container.change(|record| (record.stopped_by_user, record.healing) = (true, false));
             if restarting {
                 container.apply(Transition::GiveUp)?;
                 return self.note(&container.record());
@@ -51,12 +51,22 @@ impl Engine {
         timeout: Option<i64>,
         signal: Option<Signal>,
     ) -> Result<(), Error> {
+        container.change(|record| record.stopped_by_user = true);
+        self.note(&container.record())?;
+        self.end_run(container, timeout, signal).await
+    }
+
+    /// The same, where it is no user who wishes it.
+    pub(crate) async fn end_run(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        timeout: Option<i64>,
+        signal: Option<Signal>,
+    ) -> Result<(), Error> {
         let (own, seconds) =
             container.with(|record| (record.spec.stop_signal.parse().ok(), record.spec.stop_timeout));
         let signal = signal.or(own).unwrap_or(Signal::TERM);
         let seconds = timeout.or(seconds).unwrap_or(STOP);
-        container.change(|record| record.stopped_by_user = true);
-        self.note(&container.record())?;
         passage("stop.signal");
         let ended = Wait::of(container, WaitCondition::NotRunning);
         self.thaw(container).await?;
@@ -153,7 +163,9 @@ impl Engine {
             stopped?;
             self.tell(&container, "stop", &[]);
         }
-        container.change(|record| (record.stopped_by_user, record.restart_count) = (false, 0));
+        container.change(|record| {
+            (record.stopped_by_user, record.restart_count, record.healing) = (false, 0, false);
+        });
         self.start_locked(&container).await?;
         self.tell(&container, "restart", &[]);
         Ok(())
@@ -173,6 +185,7 @@ impl Engine {
         let live = container.running()?;
         blocking(move || Ok(live.shim.pause()?)).await?;
         container.apply(Transition::Pause)?;
+        self.leave_health(&container);
         self.note(&container.record())?;
         self.tell(&container, "pause", &[]);
         Ok(())
@@ -182,7 +195,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Conflict`] when it is not paused.
-    pub async fn unpause(&self, container: &str) -> Result<(), Error> {
+    pub async fn unpause(self: &Arc<Self>, container: &str) -> Result<(), Error> {
         let container = self.find(container)?;
         let _operation = container.operation.lock().await;
         container
@@ -192,6 +205,7 @@ impl Engine {
         let live = container.running()?;
         blocking(move || Ok(live.shim.resume()?)).await?;
         container.apply(Transition::Resume)?;
+        self.check_health(&container);
         self.note(&container.record())?;
         self.tell(&container, "unpause", &[]);
         Ok(())

@@ -107,6 +107,11 @@ impl Engine {
             let name = filters.values(key).next().map(str::to_owned);
             name.map(|name| Ok(self.find(&name)?.with(|record| record.created.0))).transpose()
         };
+        for health in filters.values("health") {
+            if !["none", "starting", "healthy", "unhealthy"].contains(&health) {
+                return Err(Error::Invalid(format!("Unrecognised filter value for health: {health}")));
+            }
+        }
         let (before, since) = (bound("before")?, bound("since")?);
         let mut all = self.all();
         all.retain(|container| {
@@ -151,7 +156,7 @@ impl Engine {
                     .any(|mount| mount.name == text || mount.destination == std::path::Path::new(text))
             })
             && filters.any("ancestor", |text| self.descends(record, text))
-            && filters.any("health", |text| text == "none")
+            && filters.any("health", |text| text == health_word(record))
     }
 
     /// Whether a container's image is, or is built on, another.
@@ -164,6 +169,10 @@ impl Engine {
             self.images.resolve(record.image.as_str()).map(|image| image.layers.clone()).unwrap_or_default();
         !ancestor.layers.is_empty() && own.starts_with(&ancestor.layers)
     }
+}
+
+fn health_word(record: &ContainerRecord) -> &'static str {
+    record.health.as_ref().map_or("none", |health| health.status.as_str())
 }
 
 /// Docker's name filter is a regular expression; the parts of it that are used are `^`, `$` and plain text.

@@ -1,5 +1,6 @@
 //! What is stored of a container, and the tables.
 
+use crate::health::Health;
 use crate::spec::ContainerSpec;
 use crate::state::State;
 use proa_network::{Endpoint, PublishedPort};
@@ -41,6 +42,12 @@ pub struct ContainerRecord {
     pub restart_count: u32,
     /// Whether a user stopped it: `unless-stopped` then leaves it down.
     pub stopped_by_user: bool,
+    /// Its health since it was started last, if that is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Whether it is being stopped because it was unhealthy, to be started again.
+    #[serde(default)]
+    pub healing: bool,
     /// Its place on the network, while it runs.
     pub endpoint: Option<Endpoint>,
     /// What is published of it, while it runs.

@@ -7,7 +7,7 @@ use crate::container::{Container, Live};
 use crate::engine::{blocking, passage};
 use crate::record::{CONTAINERS, ContainerRecord, ENGINE};
 use crate::state::{Exit, State};
-use crate::{Engine, Error};
+use crate::{Engine, Error, HealthStatus};
 use proa_network::EndpointRecord;
 use proa_shim::{Facts, Shim};
 use proa_state::Durability;
@@ -37,6 +37,7 @@ impl Engine {
         for container in &running {
             let events = container.running()?.shim.events()?;
             self.watch(container, events)?;
+            self.heal_again(container);
         }
         for container in gone {
             let _operation = container.operation.lock().await;
@@ -218,7 +219,7 @@ fn settle(
                 finished_at: Timestamp::now(),
                 ..Exit::default()
             });
-            (record.endpoint, record.published) = (None, Vec::new());
+            leave(record);
         }
         return None;
     };
@@ -230,7 +231,7 @@ fn settle(
             oom_killed: exit.oom_killed,
             ..Exit::default()
         });
-        (record.endpoint, record.published) = (None, Vec::new());
+        leave(record);
         let _ = shim.release();
         return None;
     }
@@ -242,6 +243,14 @@ fn settle(
     };
     record.state = if facts.paused { State::Paused(run) } else { State::Running(run) };
     Some(Live { shim, sandbox })
+}
+
+/// What an ended run has no more.
+fn leave(record: &mut ContainerRecord) {
+    (record.endpoint, record.published) = (None, Vec::new());
+    if let Some(health) = &mut record.health {
+        health.status = HealthStatus::Unhealthy;
+    }
 }
 
 /// What becomes of a container that does not run.
@@ -278,7 +287,9 @@ fn sort(
     }
     // `always` starts also what a user had stopped, when the engine starts.
     let always = policy.name == "always" && !matches!(state, State::Created);
-    if (ended_meanwhile || was_restarting) && policy.wants(code, count, stopped) || always {
+    let healing = container.with(crate::health::restarts);
+    let wants = healing || policy.wants(code, count, stopped);
+    if (ended_meanwhile || was_restarting) && wants || always {
         again.push(Arc::clone(container));
     }
 }

@@ -1,5 +1,6 @@
 //! What a container is asked to be: the domain's form of docker's `Config` and `HostConfig`.
 
+use crate::health::HealthCheck;
 use proa_types::{Labels, PortSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,8 +55,8 @@ plain! {
         pub stop_signal: String,
         /// Seconds it gets to stop.
         pub stop_timeout: Option<i64>,
-        /// Health check, kept as it is.
-        pub healthcheck: Option<serde_json::Value>,
+        /// How health is probed.
+        pub healthcheck: Option<HealthCheck>,
         /// Shell, kept as it is.
         pub shell: Option<Vec<String>>,
         /// Hardware address on the bridge.

@@ -249,6 +249,8 @@ pub(crate) fn plain_record() -> ContainerRecord {
         ephemeral: false,
         restart_count: 0,
         stopped_by_user: false,
+        health: None,
+        healing: false,
         endpoint: None,
         published: Vec::new(),
     }

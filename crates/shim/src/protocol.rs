@@ -7,6 +7,7 @@ use proa_types::{ContainerId, ErrorKind, ExecId, PortProtocol, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use proa_runtime::TerminalSize;
 
@@ -81,6 +82,9 @@ pub struct ExecRequest {
     pub open_stdin: bool,
     /// Streams attached from the beginning, so that nothing is lost; the socket comes beside.
     pub attach: Option<AttachRequest>,
+    /// After which it is killed, with everything in its session.
+    #[serde(default)]
+    pub limit: Option<Duration>,
 }
 
 /// Streams of a process to be connected.

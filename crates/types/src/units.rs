@@ -72,6 +72,33 @@ pub fn human_duration(seconds: i64) -> String {
     }
 }
 
+/// A duration as Go prints it: `1m30s`, `1.5s`, `500ms`.
+pub fn go_duration(duration: std::time::Duration) -> String {
+    let nanos = duration.as_nanos();
+    // A fraction without the zeros at its end.
+    let decimal = |value: u128, unit: u128| {
+        let width = unit.ilog10() as usize;
+        let (whole, part) = (value / unit, value % unit);
+        let text = if width == 0 { whole.to_string() } else { format!("{whole}.{part:0width$}") };
+        if width == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
+    };
+    match nanos {
+        0 => "0s".into(),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => format!("{}µs", decimal(nanos, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", decimal(nanos, 1_000_000)),
+        _ => {
+            let minutes = nanos / 60_000_000_000;
+            let seconds = decimal(nanos % 60_000_000_000, 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{seconds}s"),
+                (0, minutes) => format!("{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +121,14 @@ mod tests {
         assert_eq!(human_duration(90), "About a minute");
         assert_eq!(human_duration(3600), "About an hour");
         assert_eq!(human_duration(86_400 * 22), "3 weeks");
+    }
+
+    #[test]
+    fn durations_are_printed_as_go_prints_them() {
+        let of = |nanos| go_duration(std::time::Duration::from_nanos(nanos));
+        assert_eq!([of(0), of(7), of(1_500)], ["0s", "7ns", "1.5µs"]);
+        assert_eq!([of(1_000_000), of(500_250_000), of(1_000_000_000)], ["1ms", "500.25ms", "1s"]);
+        assert_eq!([of(10_500_000_000), of(90_000_000_000)], ["10.5s", "1m30s"]);
+        assert_eq!(of(3_600_000_000_000), "1h0m0s");
     }
 }

@@ -52,6 +52,16 @@ static DIFFERENCES: &[Difference] = &[
         why: "dockerd sends and tells the stop signal also where nothing is waited for, and so tells two kills",
         here: always,
     },
+    Difference {
+        name: "a container whose label asks must be restarted when it is unhealthy",
+        why: "dockerd does nothing for a container that is unhealthy",
+        here: always,
+    },
+    Difference {
+        name: "a container whose label asks must be killed or stopped when it is unhealthy",
+        why: "dockerd does nothing for a container that is unhealthy",
+        here: always,
+    },
 ];
 
 const LACKING: &str =

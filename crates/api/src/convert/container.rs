@@ -1,11 +1,12 @@
 //! Containers as inspect and list show them.
 
 use super::create::{config, host_config};
+use crate::server::Version;
 use proa_docker_api::{
     self as wire, ContainerInspect, ContainerState, ContainerSummary, EndpointSettings, NetworkSettings,
 };
 use proa_engine::state::State;
-use proa_engine::{ContainerRecord, ContainerView, Engine, MountPoint};
+use proa_engine::{ContainerRecord, ContainerView, Engine, Health, HealthStatus, MountPoint, Probed};
 use proa_oci::{Digest, Platform};
 use proa_types::{Timestamp, units::human_duration};
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
         created: record.created.to_string(),
         path,
         args,
-        state: state(&record.state),
+        state: state(record),
         image: record.image.to_string(),
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
@@ -75,7 +76,8 @@ fn log_options(view: &ContainerView, engine: &Engine) -> BTreeMap<String, String
     all
 }
 
-fn state(state: &State) -> ContainerState {
+fn state(record: &ContainerRecord) -> ContainerState {
+    let state = &record.state;
     let mut wire = ContainerState {
         status: state.status().into(),
         running: state.run().is_some() || state.status() == "restarting",
@@ -83,6 +85,7 @@ fn state(state: &State) -> ContainerState {
         restarting: state.status() == "restarting",
         started_at: Timestamp(0).to_string(),
         finished_at: Timestamp(0).to_string(),
+        health: record.health.as_ref().map(health),
         ..ContainerState::default()
     };
     if let Some(run) = state.run() {
@@ -97,6 +100,29 @@ fn state(state: &State) -> ContainerState {
         wire.finished_at = exit.finished_at.to_string();
     }
     wire
+}
+
+fn health(health: &Health) -> wire::HealthState {
+    let result = |probed: &Probed| wire::HealthResult {
+        start: probed.start.to_string(),
+        end: probed.end.to_string(),
+        exit_code: i64::from(probed.exit_code),
+        output: probed.output.clone(),
+    };
+    wire::HealthState {
+        status: health.status.as_str().into(),
+        failing_streak: i64::from(health.failing_streak),
+        log: Some(health.log.iter().map(result).collect()),
+    }
+}
+
+/// Health in a list: of one that does not run nothing is said.
+fn summary_health(record: &ContainerRecord) -> wire::SummaryHealth {
+    let health = record.health.as_ref().filter(|_| record.state.run().is_some());
+    wire::SummaryHealth {
+        status: health.map_or("none", |health| health.status.as_str()).into(),
+        failing_streak: health.map_or(0, |health| i64::from(health.failing_streak)),
+    }
 }
 
 /// The mounts that are shown: all but those of `--tmpfs`, which only the host's configuration names.
@@ -186,7 +212,7 @@ fn endpoint(record: &ContainerRecord, engine: &Engine) -> EndpointSettings {
 }
 
 /// A container for list.
-pub(crate) fn summary(view: &ContainerView, engine: &Engine) -> ContainerSummary {
+pub(crate) fn summary(view: &ContainerView, engine: &Engine, version: Version) -> ContainerSummary {
     let record = &view.record;
     let mode = record.spec.host.network_mode.clone();
     let name = image_name(view);
@@ -208,7 +234,8 @@ pub(crate) fn summary(view: &ContainerView, engine: &Engine) -> ContainerSummary
             .and_then(|size| i64::try_from(size + view.image.as_ref().map_or(0, |image| image.size)).ok()),
         labels: record.spec.labels.clone(),
         state: record.state.status().into(),
-        status: status(&record.state),
+        status: status(record),
+        health: (version >= Version(1, 52)).then(|| summary_health(record)),
         host_config: wire::SummaryHostConfig {
             network_mode: mode,
             annotations: record.spec.host.annotations.clone(),
@@ -263,11 +290,18 @@ fn port_list(record: &ContainerRecord) -> Vec<wire::PortSummary> {
 }
 
 /// `Up 3 minutes`, `Exited (0) 2 hours ago`.
-fn status(state: &State) -> String {
+fn status(record: &ContainerRecord) -> String {
     let since = |at: Timestamp| human_duration((Timestamp::now().0 - at.0) / 1_000_000_000);
-    match state {
+    match &record.state {
         State::Created => "Created".into(),
-        State::Running(run) => format!("Up {}", since(run.started_at)),
+        State::Running(run) => {
+            let health = record.health.as_ref().map(|health| match health.status {
+                HealthStatus::Starting => " (health: starting)",
+                HealthStatus::Healthy => " (healthy)",
+                HealthStatus::Unhealthy => " (unhealthy)",
+            });
+            format!("Up {}{}", since(run.started_at), health.unwrap_or_default())
+        }
         State::Paused(run) => format!("Up {} (Paused)", since(run.started_at)),
         State::Exited(exit) if exit.restarting => {
             format!("Restarting ({}) {} ago", exit.code, since(exit.finished_at))

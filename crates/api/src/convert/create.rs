@@ -3,6 +3,7 @@
 use super::{list, nullable, unit};
 use crate::error::Failure;
 use proa_docker_api::{self as wire, ContainerConfig, ContainerCreateRequest, HostConfig};
+use proa_engine::HealthCheck;
 use proa_engine::spec::{
     ContainerSpec, DeviceSpec, DeviceValue, HostPort, HostSpec, MountSpec, ResourceSpec, RestartPolicy,
     Ulimit,
@@ -42,7 +43,7 @@ pub(crate) fn spec(request: ContainerCreateRequest) -> Result<ContainerSpec, Fai
         labels: config.labels,
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
-        healthcheck: config.healthcheck.and_then(|check| serde_json::to_value(check).ok()),
+        healthcheck: config.healthcheck.map(health),
         shell: config.shell,
         mac_address: mac.unwrap_or(config.mac_address),
         host: host_spec(host, if config.network_disabled { "none".into() } else { network_mode })?,
@@ -87,6 +88,28 @@ fn check_endpoint(name: &str, endpoint: Option<&wire::EndpointSettings>) -> Resu
         ));
     }
     Ok(())
+}
+
+fn health(check: wire::HealthConfig) -> HealthCheck {
+    HealthCheck {
+        test: list(check.test),
+        interval: check.interval,
+        timeout: check.timeout,
+        start_period: check.start_period,
+        start_interval: check.start_interval,
+        retries: check.retries,
+    }
+}
+
+fn wire_health(check: &HealthCheck) -> wire::HealthConfig {
+    wire::HealthConfig {
+        test: nullable(check.test.clone()),
+        interval: check.interval,
+        timeout: check.timeout,
+        start_period: check.start_period,
+        start_interval: check.start_interval,
+        retries: check.retries,
+    }
 }
 
 fn parse(text: &str) -> Result<PortSpec, Failure> {
@@ -248,7 +271,7 @@ pub(crate) fn config(spec: &ContainerSpec, id: &str) -> ContainerConfig {
         labels: spec.labels.clone(),
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: spec.stop_timeout,
-        healthcheck: spec.healthcheck.clone().and_then(|check| serde_json::from_value(check).ok()),
+        healthcheck: spec.healthcheck.as_ref().map(wire_health),
         shell: spec.shell.clone(),
         mac_address: spec.mac_address.clone(),
         ..ContainerConfig::default()

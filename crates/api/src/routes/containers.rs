@@ -3,7 +3,7 @@
 use crate::body::{Answer, document, empty, json, ok, streamed, typed, with};
 use crate::convert::{container, create as wire_create};
 use crate::error::Failure;
-use crate::server::Call;
+use crate::server::{Call, Version};
 use bytes::Bytes;
 use hyper::StatusCode;
 use proa_docker_api::{ContainerCreateRequest, CreateResponse, TopResponse, WaitError, WaitResponse};
@@ -34,14 +34,19 @@ pub(crate) async fn list(call: Call) -> Handled {
         filters: call.query.filters()?,
     };
     let views = call.engine().list(&options)?;
-    let all: Vec<_> = views.iter().map(|view| container::summary(view, call.engine())).collect();
+    let all: Vec<_> =
+        views.iter().map(|view| container::summary(view, call.engine(), call.version)).collect();
     ok(&all)
 }
 
 pub(crate) async fn create(call: Call) -> Handled {
-    let Call { api, request, query, .. } = call;
+    let Call { api, request, query, version, .. } = call;
     // Before anything is refused: a client that still writes when the connection closes would not read why.
-    let request: ContainerCreateRequest = document(request.into_body()).await?;
+    let mut request: ContainerCreateRequest = document(request.into_body()).await?;
+    if let Some(check) = request.config.healthcheck.as_mut().filter(|_| version < Version(1, 44)) {
+        // Versions before did not know it.
+        check.start_interval = 0;
+    }
     let wanted = query.text("name").map(name).transpose()?;
     let platform = container::platform(query.text("platform"))?;
     let spec = wire_create::spec(request)?;

@@ -36,6 +36,7 @@ pub(crate) async fn create(call: Call) -> Handled {
         privileged: wire.privileged,
         detach_keys: wire.detach_keys,
         console_size: console(wire.console_size).unwrap_or_default(),
+        limit: None,
     };
     let id = api.engine.exec_create(&container, spec)?;
     Ok(json(StatusCode::CREATED, &IdResponse { id: id.to_string() }))

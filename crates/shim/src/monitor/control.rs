@@ -201,6 +201,7 @@ impl Monitor {
             take_terminal(&mut streams, exec.terminal)?;
         }
         let mut task = Task::new(Some(request.id), (exec.pid, exec.pidfd), streams, true);
+        task.limit = request.limit.and_then(|limit| std::time::Instant::now().checked_add(limit));
         if let (Some(wants), Some(socket)) = (request.attach, sockets.into_iter().next()) {
             task.attach(Client::new(socket, wants), &[]);
         }

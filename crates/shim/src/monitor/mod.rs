@@ -131,6 +131,8 @@ impl Monitor {
             for (source, flags) in self.wait()? {
                 self.act(source, flags);
             }
+            let now = Instant::now();
+            self.tasks.values_mut().for_each(|task| task.enforce_limit(now));
             self.finish_tasks();
             if matches!(self.state, State::Running(Runner::Foreign(_))) {
                 foreign::reap_strays(|pid| self.tasks.values().any(|task| task.awaits(pid)));
@@ -178,9 +180,9 @@ impl Monitor {
             .collect())
     }
 
-    /// Time until an ended process's output is given up, or an idle datagram flow is closed.
+    /// Time until an ended process's output is given up, a process has run long enough, or an idle datagram flow is closed.
     fn deadline(&self) -> Option<Duration> {
-        let tasks = self.tasks.values().filter_map(|task| task.exit.as_ref().map(|exit| exit.deadline));
+        let tasks = self.tasks.values().filter_map(Task::deadline);
         tasks
             .chain(self.forwarder.deadline())
             .chain(self.patience)

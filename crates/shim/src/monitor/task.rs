@@ -38,7 +38,7 @@ impl From<Side> for Stream {
 pub(super) struct Exit {
     code: i32,
     /// When its output is given up.
-    pub(super) deadline: Instant,
+    deadline: Instant,
     told: bool,
 }
 
@@ -56,6 +56,8 @@ pub(super) struct Task {
     stdin_once: bool,
     clients: Vec<Client>,
     pub(super) exit: Option<Exit>,
+    /// When it is killed.
+    pub(super) limit: Option<Instant>,
 }
 
 /// Someone attached.
@@ -159,6 +161,7 @@ impl Task {
             stdin_once,
             clients: Vec::new(),
             exit: None,
+            limit: None,
         }
     }
 
@@ -295,6 +298,24 @@ impl Task {
     pub(super) fn signal(&self, signal: i32) -> rustix::io::Result<()> {
         let signal = rustix::process::Signal::from_named_raw(signal).ok_or(Errno::INVAL)?;
         rustix::process::pidfd_send_signal(&self.pidfd, signal)
+    }
+
+    /// Kills it if it runs longer than it may, and what it has started: a process beside the first is the leader of its
+    /// session and of a group, whose number is its own until it is waited for.
+    pub(super) fn enforce_limit(&mut self, now: Instant) {
+        if self.exit.is_some() || self.limit.is_none_or(|limit| now < limit) {
+            return;
+        }
+        self.limit = None;
+        if let Some(group) = rustix::process::Pid::from_raw(self.pid) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
+    }
+
+    /// When something is to be done about it that nothing else tells of.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.exit.as_ref().map_or(self.limit, |exit| Some(exit.deadline))
     }
 
     /// Whether this child is its process, and has yet to be waited for.
