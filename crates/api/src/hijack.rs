@@ -8,6 +8,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use proa_docker_api::{FrameDecoder, Stream, header};
 use proa_engine::{AttachStream, LogStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -60,19 +61,25 @@ async fn head_is_read(socket: &OwnedFd) {
     }
 }
 
-/// Turns a request into a raw connection to `stream`. `input` is whether the client's bytes are passed on.
-pub(crate) fn upgrade<B>(
-    mut request: Request<B>,
-    stream: AttachStream,
-    input: bool,
-    keys: &[u8],
-    multiplexed: bool,
-) -> Answer {
+/// How a client wants its connection.
+pub(crate) struct Manner {
+    /// Whether its bytes are passed on.
+    pub(crate) input: bool,
+    /// The keys that detach it from a terminal.
+    pub(crate) keys: Vec<u8>,
+    /// Whether it knows the media type of frames, which came with 1.42.
+    pub(crate) multiplexed: bool,
+    /// Whether it wants raw bytes, or frames; none: raw from a terminal, else frames.
+    pub(crate) raw: Option<bool>,
+}
+
+/// Turns a request into a connection to `stream`.
+pub(crate) fn upgrade<B>(mut request: Request<B>, stream: AttachStream, manner: Manner) -> Answer {
     let mut answer = empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
-    let kind = if stream.tty || !multiplexed {
+    let kind = if manner.raw.unwrap_or(stream.tty) || !manner.multiplexed {
         "application/vnd.docker.raw-stream"
     } else {
         "application/vnd.docker.multiplexed-stream"
@@ -80,11 +87,10 @@ pub(crate) fn upgrade<B>(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     let upgraded = hyper::upgrade::on(&mut request);
     let taker = request.extensions_mut().remove::<Taker>();
-    let keys = if stream.tty { keys.to_vec() } else { Vec::new() };
     tokio::spawn(async move {
         let (Ok(upgraded), Some(Taker(take))) = (upgraded.await, taker) else { return };
         match take(upgraded) {
-            Ok(taken) => pass(taken, stream, input, &keys).await,
+            Ok(taken) => pass(taken, stream, &manner).await,
             Err(error) => tracing::warn!(%error, "a connection could not be handed to its process"),
         }
     });
@@ -92,7 +98,9 @@ pub(crate) fn upgrade<B>(
 }
 
 /// Passes bytes both ways. The connection ends with the process's output, with detach keys, or when the client goes.
-async fn pass(taken: Taken, process: AttachStream, input: bool, keys: &[u8]) {
+async fn pass(taken: Taken, process: AttachStream, manner: &Manner) {
+    let (input, tty) = (manner.input, process.tty);
+    let keys = if tty { &manner.keys[..] } else { &[] };
     let (from_client, mut to_client) = tokio::io::split(taken.client);
     let mut from_client = std::io::Cursor::new(taken.read).chain(from_client);
     let (mut from_process, mut to_process) = process.stream.into_split();
@@ -104,7 +112,11 @@ async fn pass(taken: Taken, process: AttachStream, input: bool, keys: &[u8]) {
             }
             from_process.readable().await?;
             head_is_read(&taken.socket).await;
-            tokio::io::copy(&mut from_process, &mut to_client).await
+            match (tty, manner.raw.unwrap_or(tty)) {
+                (true, false) => frame(&mut from_process, &mut to_client).await,
+                (false, true) => unframe(&mut from_process, &mut to_client).await,
+                _ => tokio::io::copy(&mut from_process, &mut to_client).await.map(drop),
+            }
         };
         if sent.await.is_err() {
             return;
@@ -144,6 +156,40 @@ async fn pass(taken: Taken, process: AttachStream, input: bool, keys: &[u8]) {
     tokio::select! {
         () = &mut output => {}
         gone = typed => if !gone { output.await },
+    }
+}
+
+/// Puts what a terminal says into frames.
+async fn frame(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&header(Stream::Stdout, u32::try_from(length).unwrap_or(u32::MAX))).await?;
+        to.write_all(buffer.get(..length).unwrap_or_default()).await?;
+    }
+}
+
+/// Takes what was said out of its frames.
+async fn unframe(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    let (mut buffer, mut frames) = (vec![0; 16 << 10], FrameDecoder::default());
+    loop {
+        let length = from.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        frames.push(buffer.get(..length).unwrap_or_default());
+        while let Some(frame) = frames.next_frame().map_err(std::io::Error::other)? {
+            to.write_all(&frame.payload).await?;
+        }
     }
 }
 

@@ -45,6 +45,11 @@ impl Engine {
                 settled.volumes.push(volume);
             }
         }
+        let driver = spec.host.volume_driver.as_str();
+        if !settled.volumes.is_empty() && !matches!(driver, "" | "local") {
+            let message = format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found");
+            return Err(Error::Invalid(message));
+        }
         settled.mounts.sort_by_key(|mount| mount.destination.components().count());
         Ok(settled)
     }

@@ -149,6 +149,10 @@ plain! {
         pub cidfile: String,
         /// Options of the storage driver.
         pub storage_opt: BTreeMap<String, String>,
+        /// Driver of volumes that are made for it.
+        pub volume_driver: String,
+        /// `default` or nothing: Linux has one kind.
+        pub isolation: String,
         /// Limits.
         pub resources: ResourceSpec,
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such driver.
-    #[error("logger: no log driver named '{0}' is registered: use json-file, local or none")]
+    #[error("logger: no log driver named '{0}' is registered")]
     UnknownDriver(String),
     /// An option is unknown or has a bad value.
     #[error("unknown log opt '{option}' for {driver} log driver{detail}")]

@@ -61,9 +61,6 @@ fn refuse(config: &ContainerConfig, host: &HostConfig) -> Result<(), Failure> {
     if host.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
         return unsupported("--gpus");
     }
-    if !host.volume_driver.is_empty() && host.volume_driver != "local" {
-        return Err(Failure::bad(format!("volume driver {:?} is not known: use local", host.volume_driver)));
-    }
     if !matches!(host.isolation.as_str(), "" | "default") {
         return Err(Failure::bad(format!("invalid isolation {:?}: Linux has default only", host.isolation)));
     }
@@ -183,6 +180,8 @@ fn host_spec(host: HostConfig, network_mode: String) -> Result<HostSpec, Failure
         console_size: (size(host.console_size[0]), size(host.console_size[1])),
         cidfile: host.container_id_file,
         storage_opt: host.storage_opt,
+        volume_driver: host.volume_driver,
+        isolation: host.isolation,
         resources,
     })
 }
@@ -341,6 +340,8 @@ pub(crate) fn host_config(
         sysctls: host.sysctls.clone(),
         runtime: host.runtime.clone(),
         mounts: host.mounts.iter().map(wire_mount).collect(),
+        volume_driver: host.volume_driver.clone(),
+        isolation: host.isolation.clone(),
         masked_paths: paths(proa_engine::masked_paths(host)),
         readonly_paths: paths(proa_engine::readonly_paths(host)),
         init: host.init,

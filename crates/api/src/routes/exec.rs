@@ -3,7 +3,7 @@
 use super::containers::size;
 use crate::body::{Answer, document, empty, json, ok};
 use crate::error::Failure;
-use crate::hijack;
+use crate::hijack::{self, Manner};
 use crate::server::Call;
 use hyper::StatusCode;
 use proa_docker_api::{ExecCreate, ExecInspect, ExecProcess, ExecStart, IdResponse, Stream, header};
@@ -59,7 +59,10 @@ pub(crate) async fn start(call: Call) -> Handled {
         other => other?,
     };
     match stream {
-        Some(stream) => Ok(hijack::upgrade(request, stream, view.spec.attach.stdin, &keys, multiplexed)),
+        Some(stream) => {
+            let (input, raw) = (view.spec.attach.stdin, Some(wire.tty));
+            Ok(hijack::upgrade(request, stream, Manner { input, keys, multiplexed, raw }))
+        }
         None => Ok(empty(StatusCode::OK)),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::body::{Answer, streamed, typed, with};
 use crate::error::Failure;
-use crate::hijack;
+use crate::hijack::{self, Manner};
 use crate::server::Call;
 use bytes::{BufMut, Bytes, BytesMut};
 use hyper::StatusCode;
@@ -30,8 +30,8 @@ pub(crate) async fn attach(call: Call) -> Handled {
         (true, false) => Replay::Only,
     };
     let stream = call.engine().attach(call.name(), options, replay).await?;
-    let multiplexed = call.since(1, 42);
-    Ok(hijack::upgrade(call.request, stream, options.stdin, &keys, multiplexed))
+    let manner = Manner { input: options.stdin, keys, multiplexed: call.since(1, 42), raw: None };
+    Ok(hijack::upgrade(call.request, stream, manner))
 }
 
 pub(crate) async fn logs(call: Call) -> Handled {

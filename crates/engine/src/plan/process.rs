@@ -6,6 +6,7 @@ use crate::record::ContainerRecord;
 use crate::spec::{ContainerSpec, Ulimit};
 use proa_oci::image::ExecConfig;
 use proa_oci::runtime::{ConsoleSize, Process, Rlimit, User};
+use std::collections::BTreeSet;
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -40,13 +41,13 @@ pub(crate) fn command(spec: &ContainerSpec, image: &ExecConfig) -> Result<Vec<St
     Ok(all)
 }
 
-/// The image's variables, with those of the request over them.
+/// The variables of the request, then those of the image that it does not name. A bare name stays: it takes a variable
+/// away.
 pub(crate) fn environment(spec: &ContainerSpec, image: &ExecConfig) -> Vec<String> {
-    let mut all: Vec<String> = image.env.clone();
-    for entry in &spec.env {
-        merge(&mut all, entry);
-    }
-    all
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let named: BTreeSet<String> = spec.env.iter().map(|entry| name(entry)).collect();
+    let rest = image.env.iter().filter(|entry| !named.contains(&name(entry)));
+    spec.env.iter().chain(rest).cloned().collect()
 }
 
 /// Sets or, for a bare name, removes a variable.

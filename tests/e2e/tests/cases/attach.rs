@@ -101,16 +101,23 @@ fn head_alone() {
     let answer = daemon.request_with("POST", "/v1.41/containers/runs/exec", command).unwrap();
     let id = answer.split('"').find(|word| word.len() == 64).expect(&answer);
     let executed = request(&daemon, &format!("/v1.41/exec/{id}/start"), "{}");
+    // What the start says of a terminal decides on frames, whatever the exec has.
+    let command = r#"{"AttachStdout":true,"Tty":true,"Cmd":["printf","hello\\n"],"detachKeys":"ctrl-a"}"#;
+    let answer = daemon.request_with("POST", "/v1.41/containers/runs/exec", command).unwrap();
+    let id = answer.split('"').find(|word| word.len() == 64).expect(&answer);
+    let view = daemon.request("GET", &format!("/v1.41/exec/{id}/json")).unwrap();
+    assert!(view.contains(r#""DetachKeys":"ctrl-a""#), "{view}");
+    let terminal = request(&daemon, &format!("/v1.41/exec/{id}/start"), "{}");
     // Time for more than the head to come.
     std::thread::sleep(std::time::Duration::from_millis(300));
-    for mut stream in [attached, executed] {
+    for mut stream in [attached, executed, terminal] {
         let mut head = vec![0; 8192];
         let length = stream.read(&mut head).unwrap();
         let head = text(&head[..length]);
         assert!(head.starts_with("HTTP/1.1 101 ") && head.ends_with("\r\n\r\n"), "{head:?}");
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
-        assert_eq!(text(&unframed(&rest)), "hello\n");
+        assert_eq!(text(&unframed(&rest)).replace('\r', ""), "hello\n");
     }
 }
 
