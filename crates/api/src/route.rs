@@ -3,7 +3,7 @@
 use crate::body::{Answer, drain};
 use crate::error::Failure;
 use crate::query::decode;
-use crate::routes::{containers, exec, images, streams, system, volumes};
+use crate::routes::{containers, exec, images, stats, streams, system, volumes};
 use crate::server::Call;
 use hyper::{Method, StatusCode};
 use std::pin::Pin;
@@ -68,6 +68,7 @@ routes! {
     GET "/containers/{id}/json" => containers::inspect;
     GET "/containers/{id}/top" => containers::top;
     GET "/containers/{id}/logs" => streams::logs;
+    GET "/containers/{id}/stats" => stats::stats;
     POST "/containers/{id}/start" => containers::start;
     POST "/containers/{id}/stop" => containers::stop;
     POST "/containers/{id}/restart" => containers::restart;
@@ -100,7 +101,6 @@ routes! {
     ;
     GET "/containers/{id}/changes";
     GET "/containers/{id}/export";
-    GET "/containers/{id}/stats";
     POST "/containers/{id}/update";
     GET "/containers/{id}/attach/ws";
     GET "/containers/{id}/archive";

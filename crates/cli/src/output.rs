@@ -25,11 +25,17 @@ pub(crate) fn put(text: &str) {
 /// # Errors
 /// The template is broken.
 pub(crate) fn rows(rows: &[Row], format: &str, columns: &[Column], headings: &[Column]) -> Result<()> {
+    put(&written(rows, format, columns, headings)?);
+    Ok(())
+}
+
+/// Rows as a table of `columns`, or as `format` asks.
+///
+/// # Errors
+/// The template is broken.
+pub(crate) fn written(rows: &[Row], format: &str, columns: &[Column], headings: &[Column]) -> Result<String> {
     if format == "json" || format == "{{json .}}" {
-        for row in rows {
-            put(&format!("{}\n", json_row(row)));
-        }
-        return Ok(());
+        return Ok(rows.iter().map(|row| format!("{}\n", json_row(row))).collect());
     }
     let body = match format.strip_prefix("table") {
         None if format.is_empty() => "",
@@ -37,10 +43,8 @@ pub(crate) fn rows(rows: &[Row], format: &str, columns: &[Column], headings: &[C
         Some(rest) if rest.starts_with(char::is_whitespace) => rest.trim(),
         _ => {
             let template = parse(&unescape(format))?;
-            for row in rows {
-                put(&format!("{}\n", render(&template, row)?));
-            }
-            return Ok(());
+            let line = |row| Ok(format!("{}\n", render(&template, row)?));
+            return rows.iter().map(line).collect();
         }
     };
     let template = if body.is_empty() {
@@ -58,8 +62,7 @@ pub(crate) fn rows(rows: &[Row], format: &str, columns: &[Column], headings: &[C
     for row in rows {
         lines.push(render(&template, row)?);
     }
-    put(&align(&lines));
-    Ok(())
+    Ok(align(&lines))
 }
 
 fn json_row(row: &Row) -> String {

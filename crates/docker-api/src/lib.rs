@@ -15,6 +15,7 @@ mod host_config;
 mod image;
 mod message;
 mod network;
+mod stats;
 mod system;
 mod volume;
 mod wire;
@@ -40,6 +41,10 @@ pub use message::{ErrorDetail, ErrorResponse, JsonMessage, ProgressDetail};
 pub use network::{
     EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer, NetworkCreateResponse,
     NetworkingConfig,
+};
+pub use stats::{
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, StorageStats,
+    ThrottlingData,
 };
 pub use system::{
     Commit, ComponentVersion, EventActor, EventMessage, Info, Platform, Plugins, RegistryConfig,

@@ -172,6 +172,11 @@ impl Container {
         Ok(pids)
     }
 
+    /// Whether a process that makes later ones is in its cgroup, which [`Self::pids`] leaves out.
+    pub fn is_led(&self) -> bool {
+        self.leader.is_some()
+    }
+
     /// Watches for processes killed because memory ran out.
     ///
     /// # Errors

@@ -147,6 +147,10 @@ pub struct Facts {
     /// Whether it is paused.
     #[serde(default)]
     pub paused: bool,
+    /// Whether one process more is in its cgroup than are the container's, and is allowed for in its limit. Told when
+    /// asked for; not kept.
+    #[serde(default)]
+    pub one_more: bool,
 }
 
 /// A request.

@@ -48,6 +48,7 @@ static PLACES: &[Place] = &[
     (IMAGE, "Config.Cmd", "null", NIL),
     (IMAGE, "Config.Entrypoint", "null", NIL),
     (IMAGE, "Config.Volumes", "null", NIL),
+    ("GET /containers/{id}/stats", "blkio_stats.io_service_bytes_recursive", "null", NIL),
     ("GET /info", "GenericResources", "null", NIL),
     ("GET /info", "Plugins.Authorization", "null", NIL),
     ("GET /volumes", "Volumes.*.Labels", "null", NIL),

@@ -122,7 +122,7 @@ impl Judge {
                 Err(error) => self.wrong(exchange, title, "", format!("not JSON: {error}")),
             }
         }
-        let stream = exchange.path == "/events";
+        let stream = exchange.path == "/events" || exchange.path.ends_with("/stats");
         if whole && !stream && count != 1 {
             self.wrong(exchange, title, "", format!("{count} documents"));
         }

@@ -42,6 +42,19 @@ fn version(path: &str) -> Option<String> {
     text.strip_prefix("Docker version ")?.split('.').next().map(Into::into)
 }
 
+/// The document of an answer, whose body may come in chunks.
+fn document(title: &str, answer: &str) -> serde_json::Value {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+    assert!(head.starts_with("HTTP/1.1 200"), "{title}: {answer}");
+    let begin = body.find(['{', '[']).unwrap_or(0);
+    let mut documents = serde_json::Deserializer::from_str(body.get(begin..).unwrap_or_default())
+        .into_iter::<serde_json::Value>();
+    match documents.next() {
+        Some(Ok(document)) => document,
+        other => panic!("{title}: {other:?}: {answer}"),
+    }
+}
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// What one test works with: a client, a daemon, names of its own.
@@ -134,6 +147,27 @@ impl Ctx {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    }
+
+    /// One bare HTTP request to the daemon, for what no client asks; the whole answer as text.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> String {
+        crate::daemon::request(
+            std::path::Path::new(self.host.trim_start_matches("unix://")),
+            method,
+            path,
+            body,
+        )
+        .unwrap_or_else(|| panic!("{method} {path}: no answer"))
+    }
+
+    /// The document that a GET answers with 200.
+    pub fn get(&self, path: &str) -> serde_json::Value {
+        document(&format!("GET {path}"), &self.request("GET", path, ""))
+    }
+
+    /// The document that a POST answers with 200.
+    pub fn post(&self, path: &str, body: &str) -> serde_json::Value {
+        document(&format!("POST {path}"), &self.request("POST", path, body))
     }
 
     /// One field of `inspect`.

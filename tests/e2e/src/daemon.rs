@@ -147,15 +147,7 @@ impl Daemon {
 
     /// One bare HTTP request with a JSON body.
     pub fn request_with(&self, method: &str, path: &str, body: &str) -> Option<String> {
-        use std::io::{Read, Write};
-        let mut stream = UnixStream::connect(self.door()).ok()?;
-        stream.set_read_timeout(Some(command::limit())).ok()?;
-        let head = "Host: docker\r\nConnection: close\r\nContent-Type: application/json";
-        write!(stream, "{method} {path} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-            .ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        Some(String::from_utf8_lossy(&answer).into_owned())
+        request(&self.door(), method, path, body)
     }
 
     /// The daemon's own socket.
@@ -256,6 +248,19 @@ impl Drop for Daemon {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// One bare HTTP request with a JSON body; the whole answer as text.
+pub fn request(socket: &Path, method: &str, path: &str, body: &str) -> Option<String> {
+    use std::io::{Read, Write};
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(command::limit())).ok()?;
+    let head = "Host: docker\r\nConnection: close\r\nContent-Type: application/json";
+    write!(stream, "{method} {path} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Sends a signal to a process this suite started.

@@ -11,6 +11,7 @@ mod logs;
 mod progress;
 mod pump;
 mod run;
+mod stats;
 mod system;
 mod volume;
 
@@ -29,6 +30,7 @@ pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
         "container exec" => exec::exec(app).await,
         "container ls" => list::containers(app).await,
         "container logs" => logs::logs(app).await,
+        "container stats" => stats::stats(app).await,
         "container inspect" => inspect::inspect(app, Some("container")).await,
         "image inspect" => inspect::inspect(app, Some("image")).await,
         "volume inspect" => inspect::inspect(app, Some("volume")).await,

@@ -179,6 +179,7 @@ pub(crate) fn supported(path: &str) -> bool {
         "container rm",
         "container run",
         "container start",
+        "container stats",
         "container stop",
         "container top",
         "container unpause",

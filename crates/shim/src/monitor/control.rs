@@ -5,7 +5,7 @@ use super::runner::{self, Begun, Runner};
 use super::task::{Client, Side, Streams, Task};
 use super::{INIT, Monitor, State};
 use crate::protocol::{AttachRequest, ExecRequest, Request, Response, RuntimeChoice, StartRequest};
-use crate::{Error, wire};
+use crate::{Error, Facts, wire};
 use proa_runtime::cgroup::CgroupPath;
 use proa_runtime::{Sandbox, SandboxSpec, Stdio};
 use proa_types::{ErrorKind, ExecId, Kinded, Timestamp};
@@ -103,7 +103,10 @@ impl Monitor {
                 Ok((Response::Warnings(self.container()?.update(&resources)?), None))
             }
             Request::Pids => Ok((Response::Pids(self.container()?.pids()?), None)),
-            Request::Facts => Ok((Response::Facts(self.facts.clone()), None)),
+            Request::Facts => {
+                let one_more = matches!(&self.state, State::Running(runner) if runner.is_led());
+                Ok((Response::Facts(Facts { one_more, ..self.facts.clone() }), None))
+            }
             Request::Events => self.subscribe(),
             Request::Release => {
                 self.released = true;

@@ -111,6 +111,11 @@ impl Runner {
         }
     }
 
+    /// Whether a process of ours is in its cgroup beside its own.
+    pub(super) fn is_led(&self) -> bool {
+        matches!(self, Self::Own(container) if container.is_led())
+    }
+
     /// Whatever still runs is killed, and what was made for it removed.
     pub(super) fn release(self) {
         match self {

@@ -19,6 +19,7 @@ mod registry;
 mod run;
 mod runtimes;
 mod security;
+mod stats;
 mod volumes;
 
 pub(crate) use emulation::EMULATION;
@@ -35,6 +36,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     limits::add(suite);
     network::add(suite);
     volumes::add(suite);
+    stats::add(suite);
     images::add(suite);
     registry::add(suite);
     security::add(suite);
