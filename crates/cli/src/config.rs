@@ -62,6 +62,12 @@ impl Config {
         members.into_iter().flatten().filter_map(text).collect()
     }
 
+    /// The items of a list of texts.
+    pub(crate) fn list(&self, key: &str) -> Vec<String> {
+        let items = self.document.get(key).and_then(Value::as_array);
+        items.into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    }
+
     /// A stored entry of `auths`.
     pub(crate) fn auth(&self, server: &str) -> Option<&Value> {
         self.document.get("auths")?.get(server)

@@ -309,7 +309,11 @@ fn extra_host(text: &str) -> Result<String> {
     Ok(format!("{host}:{plain}"))
 }
 
-fn resources(flags: &Parsed, host: &mut HostConfig) -> Result<()> {
+/// The limits that flags give.
+///
+/// # Errors
+/// A value that is none.
+pub(crate) fn resources(flags: &Parsed, host: &mut HostConfig) -> Result<()> {
     host.memory = bytes(flags, "memory")?;
     host.memory_reservation = bytes(flags, "memory-reservation")?;
     host.memory_swap = bytes(flags, "memory-swap")?;

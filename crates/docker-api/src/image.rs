@@ -75,6 +75,8 @@ crate::wire::wire! {
         size: i64;
         comment: String;
     }
+    /// Answer of `POST /images/prune`.
+    ImagesPruned { images_deleted: Option<Vec<ImageDeleteItem>>; space_reclaimed: u64; }
     /// One row of `DELETE /images/{name}`.
     ImageDeleteItem {
         untagged: String, skip "String::is_empty";

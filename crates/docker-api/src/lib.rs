@@ -17,14 +17,16 @@ mod message;
 mod network;
 mod stats;
 mod system;
+mod usage;
 mod volume;
 mod wire;
 
 pub use auth::{AuthConfig, AuthResponse, HeaderError, decode_auth, encode_auth};
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerInspect, ContainerState, ContainerSummary,
-    CreateResponse, GraphDriver, HealthConfig, HealthResult, HealthState, MountPoint, NetworkSettings,
-    PortSummary, SummaryHealth, SummaryHostConfig, SummaryNetworks, TopResponse, UpdateResponse, WaitError,
+    ContainersPruned, CreateResponse, GraphDriver, HealthConfig, HealthResult, HealthState, MountPoint,
+    NetworkSettings, PortSummary, SummaryHealth, SummaryHostConfig, SummaryNetworks, TopResponse,
+    UpdateResponse, WaitError,
     WaitResponse,
 };
 pub use exec::{ExecCreate, ExecInspect, ExecProcess, ExecStart, IdResponse};
@@ -35,12 +37,13 @@ pub use host_config::{
     PortMap, RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
 };
 pub use image::{
-    HistoryItem, ImageConfig, ImageDeleteItem, ImageInspect, ImageMetadata, ImageSummary, RootFs,
+    HistoryItem, ImageConfig, ImageDeleteItem, ImageInspect, ImageMetadata, ImageSummary, ImagesPruned,
+    RootFs,
 };
 pub use message::{ErrorDetail, ErrorResponse, JsonMessage, ProgressDetail};
 pub use network::{
     EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer, NetworkCreateResponse,
-    NetworkingConfig,
+    NetworkingConfig, NetworksPruned,
 };
 pub use stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, StorageStats,
@@ -50,7 +53,8 @@ pub use system::{
     Commit, ComponentVersion, EventActor, EventMessage, Info, Platform, Plugins, RegistryConfig,
     RegistryIndex, RuntimeInfo, Swarm, Version,
 };
-pub use volume::{Volume, VolumeCreate, VolumeList, VolumeUsage};
+pub use usage::{BuildCacheUsage, ContainersUsage, DiskUsage, ImagesUsage, VolumesUsage};
+pub use volume::{Volume, VolumeCreate, VolumeList, VolumeUsage, VolumesPruned};
 
 /// The newest API version spoken here.
 pub const API_VERSION: &str = "1.54";

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 crate::wire::wire! {
+    /// Answer of `POST /networks/prune`.
+    NetworksPruned { networks_deleted: Option<Vec<String>>; }
     /// A network, as listed and inspected.
     Network {
         name: String;

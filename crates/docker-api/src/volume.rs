@@ -21,6 +21,8 @@ crate::wire::wire! {
     VolumeUsage { ref_count: i64; size: i64; }
     /// Answer of `GET /volumes`.
     VolumeList { volumes: Vec<Volume>; warnings: Option<Vec<String>>; }
+    /// Answer of `POST /volumes/prune`.
+    VolumesPruned { volumes_deleted: Option<Vec<String>>; space_reclaimed: u64; }
     /// Body of `POST /volumes/create`.
     VolumeCreate {
         name: String, skip "String::is_empty";

@@ -3,7 +3,7 @@
 use crate::container::Container;
 use crate::engine::{blocking, passage};
 use crate::record::{CONTAINERS, ContainerRecord};
-use crate::spec::{ContainerSpec, other_container};
+use crate::spec::{ContainerSpec, ResourceSpec, RestartPolicy, other_container};
 use crate::state::State;
 use crate::{Engine, Error, HealthCheck, health, plan};
 use proa_image::Image;
@@ -46,7 +46,10 @@ impl Engine {
         mut spec: ContainerSpec,
         platform: Option<Platform>,
     ) -> Result<(Arc<Container>, Vec<String>), Error> {
-        let image = self.images.resolve(&spec.image)?;
+        let id = ContainerId::random();
+        // It is in use from now on, until the container that shows so is there.
+        let claim = self.images.claim(&spec.image, id.as_str())?;
+        let image = Arc::clone(&claim.image);
         check_platform(&image, platform.as_ref(), &spec.image)?;
         let mut warnings = Vec::new();
         self.complete(&mut spec);
@@ -58,7 +61,6 @@ impl Engine {
             warnings.extend(check.check()?);
         }
         let settled = self.settle_mounts(&spec, &image.config.config)?;
-        let id = ContainerId::random();
         let record = ContainerRecord {
             name: name.unwrap_or_else(|| self.pick_name()),
             id,
@@ -97,6 +99,8 @@ impl Engine {
         let name = record.name.to_string();
         self.index().reserve(&name, &record.id)?;
         let dir = self.container_dir(container);
+        let mounted = record.mounts.iter().filter(|mount| mount.kind == "volume");
+        let hold = self.volumes.hold(mounted.map(|mount| mount.name.as_str()), &record.id);
         let made = (|| {
             self.give_files(container, &record, &image.layers)?;
             passage("create.snapshot");
@@ -109,6 +113,7 @@ impl Engine {
             // Said after it is in the index, from which a journal that has grown long is rewritten.
             if record.ephemeral { self.note(&record) } else { Ok(()) }
         })();
+        drop(hold);
         if let Err(error) = made {
             drop(container.set_mounted(None));
             let _ = self.images.snapshot_remove(id);
@@ -194,7 +199,7 @@ impl Engine {
             ));
         }
         health::check_action(spec)?;
-        check_resources(spec, warnings)
+        check_resources(&mut spec.host.resources, false, warnings)
     }
 
     /// One that shares the host's or another's network is called as that is.
@@ -309,17 +314,7 @@ fn check_modes(spec: &ContainerSpec) -> Result<(), Error> {
     if !matches!(host.uts_mode.as_str(), "" | "host") {
         return Err(Error::Invalid(format!("invalid UTS mode: {}", host.uts_mode)));
     }
-    if !matches!(host.restart.name.as_str(), "no" | "always" | "unless-stopped" | "on-failure") {
-        return Err(Error::Invalid(format!(
-            "invalid restart policy: unknown policy '{}'",
-            host.restart.name
-        )));
-    }
-    if host.restart.maximum > 0 && host.restart.name != "on-failure" {
-        return Err(Error::Invalid(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure'".into(),
-        ));
-    }
+    check_restart(&host.restart)?;
     if !(-1000..=1000).contains(&host.oom_score_adj) {
         return Err(Error::Invalid(format!(
             "Invalid value {}, range for oom score adj is [-1000, 1000]",
@@ -329,8 +324,25 @@ fn check_modes(spec: &ContainerSpec) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_resources(spec: &mut ContainerSpec, warnings: &mut Vec<String>) -> Result<(), Error> {
-    let r = &mut spec.host.resources;
+/// Whether a policy is one.
+pub(crate) fn check_restart(policy: &RestartPolicy) -> Result<(), Error> {
+    if !matches!(policy.name.as_str(), "no" | "always" | "unless-stopped" | "on-failure") {
+        return Err(Error::Invalid(format!("invalid restart policy: unknown policy '{}'", policy.name)));
+    }
+    if policy.maximum > 0 && policy.name != "on-failure" {
+        return Err(Error::Invalid(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether limits contradict themselves or this host. Those of an update (`partly`) come on top of others.
+pub(crate) fn check_resources(
+    r: &mut ResourceSpec,
+    partly: bool,
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
     let bad = |text: &str| Err(Error::Invalid(text.into()));
     if r.memory < 0 || (1..6 << 20).contains(&r.memory) {
         return bad("Minimum memory limit allowed is 6MB");
@@ -338,7 +350,7 @@ fn check_resources(spec: &mut ContainerSpec, warnings: &mut Vec<String>) -> Resu
     if r.memory > 0 && r.memory_swap > 0 && r.memory_swap < r.memory {
         return bad("Minimum memoryswap limit should be larger than memory limit, see usage");
     }
-    if r.memory == 0 && r.memory_swap > 0 {
+    if r.memory == 0 && r.memory_swap > 0 && !partly {
         return bad("You should always set the Memory limit when using Memoryswap limit, see usage");
     }
     if r.memory_reservation > 0 && r.memory > 0 && r.memory < r.memory_reservation {

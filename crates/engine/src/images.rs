@@ -229,27 +229,33 @@ impl Engine {
         passage("image.untag");
         let (engine, wanted) = (Arc::clone(self), text.to_owned());
         let removed = blocking(move || {
-            let uses = |id: &Digest| -> Vec<ImageUse> {
-                let all = engine.all();
-                let using = all.iter().filter(|container| container.with(|record| record.image == *id));
-                let one = |container: &Arc<crate::container::Container>| ImageUse {
-                    container: container.id.as_str().to_owned(),
-                    running: container.state().run().is_some(),
-                };
-                using.map(one).collect()
-            };
             // Those made ahead must not keep its layers.
             engine.drop_trees();
-            Ok(engine.images.remove(&wanted, options, &uses)?)
+            Ok(engine.images.remove(&wanted, options, &|id| engine.users_of(id))?)
         })
         .await?;
-        for removal in &removed {
+        self.tell_removals(&removed);
+        Ok(removed)
+    }
+
+    /// The containers that use an image.
+    pub(crate) fn users_of(&self, id: &Digest) -> Vec<ImageUse> {
+        let all = self.all();
+        let using = all.iter().filter(|container| container.with(|record| record.image == *id));
+        let one = |container: &Arc<crate::container::Container>| ImageUse {
+            container: container.id.as_str().to_owned(),
+            running: container.state().run().is_some(),
+        };
+        using.map(one).collect()
+    }
+
+    pub(crate) fn tell_removals(&self, removed: &[Removal]) {
+        for removal in removed {
             match removal {
                 Removal::Untagged(name) => self.tell_image("untag", name, name),
                 Removal::Deleted(id) => self.tell_image("delete", id.as_str(), ""),
             }
         }
-        Ok(removed)
     }
 
     /// How an image came to be, newest step first.

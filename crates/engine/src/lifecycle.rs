@@ -224,7 +224,7 @@ impl Engine {
         }
         record.name = name.clone();
         self.index().reserve(name.as_str(), &record.id)?;
-        let renamed = self.rename_in_store(&record);
+        let renamed = self.record_in_store(&record);
         let stays = if renamed.is_ok() { &old } else { &name };
         self.index().free(stays.as_str());
         renamed?;
@@ -234,8 +234,8 @@ impl Engine {
         Ok(())
     }
 
-    /// A name that was answered for is on disk.
-    fn rename_in_store(&self, record: &ContainerRecord) -> Result<(), Error> {
+    /// What was answered for is on disk.
+    pub(crate) fn record_in_store(&self, record: &ContainerRecord) -> Result<(), Error> {
         if record.ephemeral {
             return Ok(());
         }

@@ -35,15 +35,6 @@ pub struct NetworkView {
     pub containers: Vec<ContainerRecord>,
 }
 
-/// What `top` shows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Processes {
-    /// Column heads.
-    pub titles: Vec<String>,
-    /// A row for each process.
-    pub rows: Vec<Vec<String>>,
-}
-
 impl Engine {
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
@@ -157,55 +148,6 @@ impl Engine {
             .find(|n| n.name == text || (text.len() >= 4 && n.id.starts_with(text)));
         found.ok_or_else(|| Error::NoSuchNetwork(text.into()))
     }
-
-    /// The processes of a container, read from the kernel: columns of `ps -ef`.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] when it does not run; [`Error::Unsupported`] for other columns.
-    pub async fn top(&self, container: &str, arguments: &str) -> Result<Processes, Error> {
-        let found = self.find(container)?;
-        if !matches!(arguments, "" | "-ef" | "aux" | "-aux") {
-            return Err(Error::Unsupported(format!("top with ps arguments {arguments:?}; -ef and aux are,")));
-        }
-        let live =
-            found.running().map_err(|_| Error::Conflict(format!("Container {} is not running", found.id)))?;
-        let pids = blocking(move || Ok(live.shim.pids()?)).await?;
-        let titles = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"].map(Into::into).into();
-        Ok(Processes { titles, rows: pids.into_iter().filter_map(process_row).collect() })
-    }
-}
-
-fn process_row(pid: i32) -> Option<Vec<String>> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (head, rest) = stat.rsplit_once(") ")?;
-    let fields: Vec<&str> = rest.split(' ').collect();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let uid =
-        status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.to_owned();
-    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let mut command = String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ");
-    if command.is_empty() {
-        command = format!("[{}]", head.split_once(" (").map_or("", |(_, name)| name));
-    }
-    let number = |at: usize| fields.get(at).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
-    let seconds = (number(11) + number(12)) / 100;
-    let tty = match number(4) {
-        0 => "?".to_owned(),
-        tty => format!("pts/{}", tty & 0xff),
-    };
-    let started = Timestamp(boot_time() + number(19) * 10_000_000).to_string();
-    let started = started.get(11..16).unwrap_or_default().to_owned();
-    let time = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let user = if uid == "0" { "root".to_owned() } else { uid };
-    Some(vec![user, pid.to_string(), number(1).to_string(), "0".into(), started, tty, time, command])
-}
-
-/// When the machine booted, in nanoseconds since 1970.
-fn boot_time() -> i64 {
-    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let seconds =
-        stat.lines().find_map(|line| line.strip_prefix("btime ")).and_then(|text| text.parse::<i64>().ok());
-    seconds.unwrap_or(0) * 1_000_000_000
 }
 
 /// The engine's own id: made once, kept in the store.

@@ -15,6 +15,7 @@ pub mod builtin;
 mod catalog;
 pub mod changes;
 mod chunk;
+mod claim;
 mod commit;
 mod containers;
 mod content;
@@ -37,8 +38,10 @@ mod spare;
 mod store;
 pub mod tar;
 mod unpack;
+mod usage;
 mod vfs;
 
+pub use claim::Claim;
 pub use driver::DriverKind;
 pub use error::{Error, Result};
 pub use image::{
@@ -46,8 +49,10 @@ pub use image::{
     RemoveOptions, Snapshot,
 };
 pub use ingest::Ingest;
+pub use names::Pruned;
 pub use progress::{Phase, Progress};
 pub use store::ImageStore;
+pub use usage::LayersUsage;
 
 #[cfg(test)]
 mod tests;

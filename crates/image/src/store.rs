@@ -1,6 +1,7 @@
 //! The image store: opening, looking up, and the pieces every change is made of.
 
 use crate::catalog::Catalog;
+use crate::claim::Claims;
 use crate::content::{Content, make_dir};
 use crate::driver::{Driver, DriverKind};
 use crate::record::{DIGESTS, IMAGES, ImageRecord, LAYERS, LayerRecord, TAGS};
@@ -37,6 +38,8 @@ pub(crate) struct Inner {
     /// The boot id of the kernel.
     pub(crate) boot: String,
     limits: Mutex<Limits>,
+    /// Images of which containers are being made.
+    pub(crate) claims: Claims,
 }
 
 impl ImageStore {
@@ -78,6 +81,7 @@ impl ImageStore {
             settled: Condvar::new(),
             boot,
             limits: Mutex::default(),
+            claims: Claims::default(),
         };
         inner.read_snapshots();
         let all: Vec<Digest> = inner.catalog().layers.keys().cloned().collect();

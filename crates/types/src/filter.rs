@@ -30,8 +30,34 @@ impl Filters {
         })
     }
 
+    /// As [`Self::labels_match`], and not every `label!` filter: what a prune takes.
+    pub fn labels_pass(&self, labels: &crate::Labels) -> bool {
+        let without = self.0.get("label!").cloned().unwrap_or_default();
+        let not = Self(BTreeMap::from([("label".to_owned(), without)]));
+        self.labels_match(labels) && !(not.has("label") && not.labels_match(labels))
+    }
+
     /// The first key that is not among `known`.
     pub fn unknown_key<'a>(&'a self, known: &[&str]) -> Option<&'a str> {
         self.0.keys().map(String::as_str).find(|key| !known.contains(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_wanted_or_unwanted() {
+        let filters = |key: &str, values: &[&str]| {
+            let values = values.iter().map(|&value| value.to_owned()).collect();
+            Filters(BTreeMap::from([(key.to_owned(), values)]))
+        };
+        let labels = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+        assert!(Filters::default().labels_pass(&labels));
+        assert!(filters("label", &["a"]).labels_pass(&labels));
+        assert!(!filters("label", &["a=2"]).labels_pass(&labels));
+        assert!(!filters("label!", &["a=1"]).labels_pass(&labels));
+        assert!(filters("label!", &["a", "b"]).labels_pass(&labels));
     }
 }

@@ -61,6 +61,26 @@ impl Timestamp {
         seconds.checked_mul(1_000_000_000).and_then(|n| n.checked_add(nanos)).map(Self).ok_or_else(bad)
     }
 
+    /// As [`Self::parse`], and as filters take a time: a duration before `now` in Go's words (`1h30m`), or a date with
+    /// or without a time of day in the zone of this machine.
+    ///
+    /// # Errors
+    /// [`InvalidTime`] for any other text.
+    pub fn parse_moment(text: &str, now: Self) -> Result<Self, InvalidTime> {
+        if let Some(before) = go_duration(text) {
+            return Ok(Self(now.0.saturating_sub(before)));
+        }
+        if let Ok(time) = Self::parse(text) {
+            return Ok(time);
+        }
+        let bad = || InvalidTime(text.to_owned());
+        // An hour alone is none of jiff's forms.
+        let hour = text.split_once('T').filter(|(_, time)| time.len() == 2).map(|_| format!("{text}:00"));
+        let civil: jiff::civil::DateTime = hour.as_deref().unwrap_or(text).parse().map_err(|_| bad())?;
+        let zoned = civil.to_zoned(jiff::tz::TimeZone::system()).map_err(|_| bad())?;
+        i64::try_from(zoned.timestamp().as_nanosecond()).map(Self).map_err(|_| bad())
+    }
+
     /// RFC 3339 with exactly nine decimals, as `docker logs --timestamps` prints.
     pub fn fixed_nanos(self) -> String {
         let (date, nanos) = (self.date(), self.nanos());
@@ -73,6 +93,21 @@ impl Timestamp {
         let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
         format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}")
     }
+}
+
+/// A duration as Go writes it, in nanoseconds: `1h30m`, `1.5s`, `-10m`.
+fn go_duration(text: &str) -> Option<i64> {
+    const UNITS: [(&str, f64); 6] =
+        [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+    let (sign, mut rest) = text.strip_prefix('-').map_or((1.0, text), |rest| (-1.0, rest));
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let (unit, scale) = UNITS.iter().find(|(unit, _)| tail.starts_with(unit))?;
+        total += number.parse::<f64>().ok()? * scale;
+        rest = tail.strip_prefix(unit)?;
+    }
+    (!text.is_empty() && text != "-" && total < 9e18).then_some((sign * total) as i64)
 }
 
 /// Year, month and day of a day number since 1970-01-01 in the proleptic Gregorian calendar.
@@ -104,6 +139,22 @@ impl fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_durations_times_and_dates() {
+        let now = Timestamp(10_000_000_000_000);
+        let at = |text: &str| Timestamp::parse_moment(text, now);
+        assert_eq!(at("1h30m").unwrap(), Timestamp(now.0 - 5_400_000_000_000));
+        assert_eq!(at("1.5s").unwrap(), Timestamp(now.0 - 1_500_000_000));
+        assert_eq!(at("-1m").unwrap(), Timestamp(now.0 + 60_000_000_000));
+        assert_eq!(at("12.5").unwrap(), Timestamp(12_500_000_000));
+        for text in ["2013-01-02", "2013-01-02T13", "2013-01-02T13:23", "2013-01-02T13:23:37"] {
+            assert!(at(text).is_ok(), "{text}");
+        }
+        for text in ["", "-", "x", "10 m", "1y", "h", "2013-13-01"] {
+            assert!(at(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn writes_as_go_does() {

@@ -11,6 +11,7 @@
 
 mod driver;
 mod error;
+mod hold;
 mod local;
 mod locks;
 mod name;
@@ -23,9 +24,11 @@ mod volume;
 
 pub use driver::{Driver, Options};
 pub use error::Error;
+pub use hold::Hold;
 pub use removal::Retired;
 pub use volume::{Volume, VolumeSpec};
 
+use hold::Holds;
 use local::Local;
 use locks::Locks;
 use proa_state::{Durability, Store, Table, Update};
@@ -45,6 +48,7 @@ pub struct Volumes {
     locks: Locks,
     /// Running containers by the volume they have mounted. Of this process: see [`Volumes::reconcile`].
     mounted: Mutex<BTreeMap<String, BTreeSet<ContainerId>>>,
+    holds: Holds,
 }
 
 impl Volumes {
@@ -54,7 +58,13 @@ impl Volumes {
     /// [`Error::Io`] or [`Error::State`].
     pub fn open(data_root: &Path, store: Arc<Store>) -> Result<Self, Error> {
         let local = Local::open(data_root.join("volumes"))?;
-        let volumes = Self { local, store, locks: Locks::default(), mounted: Mutex::default() };
+        let volumes = Self {
+            local,
+            store,
+            locks: Locks::default(),
+            mounted: Mutex::default(),
+            holds: Holds::default(),
+        };
         volumes.recover()?;
         Ok(volumes)
     }
@@ -154,7 +164,8 @@ impl Volumes {
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = self.store.update(Durability::Immediate, |update| {
             let record = existing(update, name)?;
-            let users = references::users_in(update, name)?;
+            let mut users = references::users_in(update, name)?;
+            users.extend(self.holds.of(name));
             if !users.is_empty() {
                 return Err(Error::InUse { name: name.to_owned(), users });
             }

@@ -13,6 +13,12 @@ static STATUSES: &[Status] = &[
         101,
         "an exec is attached as a container is; the definition lists 101 there only",
     ),
+    (
+        "POST",
+        "/containers/{id}/update",
+        409,
+        "what contradicts the limits that are set is a conflict; the definition lists 404 and 500 alone",
+    ),
     ("*", "*", 501, "a route that this version does not serve says so; docs/COMPAT.md lists them"),
 ];
 
@@ -22,6 +28,7 @@ type Place = (&'static str, &'static str, &'static str, &'static str);
 const NIL: &str = "Go prints a list, a map or a pointer that was never made as null, and clients take it so";
 const LEGACY: &str = "left out since 1.52; kept because scripts ask for it by name";
 const EVENT: &str = "left out since 1.52, and a client asks for 1.50";
+const LISTS: &str = "left out since 1.52, and a client asks for 1.50";
 const INSPECT: &str = "GET /containers/{id}/json";
 const IMAGE: &str = "GET /images/{name}/json";
 
@@ -49,6 +56,10 @@ static PLACES: &[Place] = &[
     (IMAGE, "Config.Entrypoint", "null", NIL),
     (IMAGE, "Config.Volumes", "null", NIL),
     ("GET /containers/{id}/stats", "blkio_stats.io_service_bytes_recursive", "null", NIL),
+    ("POST /containers/prune", "ContainersDeleted", "null", NIL),
+    ("POST /images/prune", "ImagesDeleted", "null", NIL),
+    ("POST /networks/prune", "NetworksDeleted", "null", NIL),
+    ("POST /volumes/prune", "VolumesDeleted", "null", NIL),
     ("GET /info", "GenericResources", "null", NIL),
     ("GET /info", "Plugins.Authorization", "null", NIL),
     ("GET /volumes", "Volumes.*.Labels", "null", NIL),
@@ -58,6 +69,12 @@ static PLACES: &[Place] = &[
     ("GET /volumes/{name}", "Options", "null", NIL),
     ("POST /volumes/create", "Labels", "null", NIL),
     ("POST /volumes/create", "Options", "null", NIL),
+    ("GET /networks/{id}", "IPAM.Options", "null", NIL),
+    ("GET /system/df", "BuildCache", ABSENT, LISTS),
+    ("GET /system/df", "Containers", ABSENT, LISTS),
+    ("GET /system/df", "Images", ABSENT, LISTS),
+    ("GET /system/df", "LayersSize", ABSENT, LISTS),
+    ("GET /system/df", "Volumes", ABSENT, LISTS),
     ("GET /events", "from", ABSENT, EVENT),
     ("GET /events", "id", ABSENT, EVENT),
     ("GET /events", "status", ABSENT, EVENT),

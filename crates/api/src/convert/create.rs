@@ -121,11 +121,7 @@ fn host_spec(host: HostConfig, network_mode: String) -> Result<HostSpec, Failure
         port_bindings.insert(parse(port)?, ports);
     }
     let resources = resources(&host);
-    let restart = RestartPolicy {
-        name: host.restart_policy.name,
-        maximum: u32::try_from(host.restart_policy.maximum_retry_count)
-            .map_err(|_| Failure::bad("invalid restart policy: maximum retry count cannot be negative"))?,
-    };
+    let restart = restart(&host)?;
     let size = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
     Ok(HostSpec {
         binds: list(host.binds),
@@ -186,7 +182,16 @@ fn host_spec(host: HostConfig, network_mode: String) -> Result<HostSpec, Failure
     })
 }
 
-fn resources(host: &HostConfig) -> ResourceSpec {
+/// When a container is to be started again.
+pub(crate) fn restart(host: &HostConfig) -> Result<RestartPolicy, Failure> {
+    let policy = &host.restart_policy;
+    let maximum = u32::try_from(policy.maximum_retry_count)
+        .map_err(|_| Failure::bad("invalid restart policy: maximum retry count cannot be negative"))?;
+    Ok(RestartPolicy { name: policy.name.clone(), maximum })
+}
+
+/// The limits of a container.
+pub(crate) fn resources(host: &HostConfig) -> ResourceSpec {
     let rates = |list: &Option<Vec<wire::ThrottleDevice>>| -> Vec<DeviceValue> {
         list.iter().flatten().map(|d| DeviceValue { path: d.path.clone(), value: d.rate }).collect()
     };

@@ -74,11 +74,15 @@ pub(crate) async fn tag(call: Call) -> Handled {
 pub(crate) async fn remove(call: Call) -> Handled {
     let options = RemoveOptions { force: call.query.flag("force"), prune: !call.query.flag("noprune") };
     let removed = call.engine().image_remove(call.name(), options).await?;
-    let item = |removal| match removal {
+    ok(&removed.into_iter().map(item).collect::<Vec<_>>())
+}
+
+/// A line of what was removed.
+pub(crate) fn item(removal: Removal) -> ImageDeleteItem {
+    match removal {
         Removal::Untagged(untagged) => ImageDeleteItem { untagged, ..ImageDeleteItem::default() },
         Removal::Deleted(id) => ImageDeleteItem { deleted: id.to_string(), ..ImageDeleteItem::default() },
-    };
-    ok(&removed.into_iter().map(item).collect::<Vec<_>>())
+    }
 }
 
 pub(crate) async fn save(call: Call) -> Handled {

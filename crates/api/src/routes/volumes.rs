@@ -4,7 +4,7 @@ use crate::body::{Answer, document, empty, json, ok};
 use crate::error::Failure;
 use crate::server::Call;
 use hyper::StatusCode;
-use proa_docker_api::{Volume, VolumeCreate, VolumeList};
+use proa_docker_api::{Volume, VolumeCreate, VolumeList, VolumeUsage};
 use proa_engine::VolumeView;
 use proa_volume::VolumeSpec;
 
@@ -23,6 +23,13 @@ fn wire(volume: &VolumeView) -> Volume {
         scope: "local".into(),
         ..Volume::default()
     }
+}
+
+/// A volume with what it takes and how many use it.
+pub(crate) fn measured(usage: &proa_engine::VolumeUsage) -> Volume {
+    let size = usage.size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1);
+    let ref_count = i64::try_from(usage.users).unwrap_or(i64::MAX);
+    Volume { usage_data: Some(VolumeUsage { ref_count, size }), ..wire(&usage.volume) }
 }
 
 pub(crate) async fn list(call: Call) -> Handled {

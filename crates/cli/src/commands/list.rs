@@ -9,7 +9,8 @@ use crate::app::App;
 use crate::error::Result;
 use crate::output::{self, Column, LABELS, Row, put};
 
-fn row(value: Value) -> Row {
+/// A row of a table.
+pub(crate) fn row(value: Value) -> Row {
     match value {
         Value::Object(map) => map,
         _ => Row::new(),
@@ -93,7 +94,8 @@ fn ports(ports: &[PortSummary]) -> String {
     groups.iter().map(show).collect::<Vec<_>>().join(", ")
 }
 
-fn container_row(app: &App, item: &ContainerSummary) -> Row {
+/// A container's row.
+pub(crate) fn container_row(app: &App, item: &ContainerSummary) -> Row {
     let names: Vec<&str> = item
         .names
         .iter()
@@ -169,7 +171,8 @@ pub(crate) async fn containers(app: &App) -> Result<()> {
     output::rows(&rows, &format, if sized { COLUMNS } else { COLUMNS.get(..7).unwrap_or(COLUMNS) }, HEADINGS)
 }
 
-fn image_rows(app: &App, item: &ImageSummary, digests: bool, out: &mut Vec<Row>) {
+/// The rows of an image: one for each name.
+pub(crate) fn image_rows(app: &App, item: &ImageSummary, digests: bool, out: &mut Vec<Row>) {
     let split = |reference: &str| {
         reference
             .rsplit_once(':')

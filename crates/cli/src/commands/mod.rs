@@ -2,6 +2,7 @@
 
 mod container;
 mod context;
+mod df;
 mod exec;
 mod image;
 mod inspect;
@@ -9,10 +10,12 @@ mod list;
 mod login;
 mod logs;
 mod progress;
+mod prune;
 mod pump;
 mod run;
 mod stats;
 mod system;
+mod update;
 mod volume;
 
 use crate::app::App;
@@ -30,6 +33,9 @@ pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
         "container exec" => exec::exec(app).await,
         "container ls" => list::containers(app).await,
         "container logs" => logs::logs(app).await,
+        "container update" => update::update(app).await,
+        "system df" => df::df(app).await,
+        path if path.ends_with(" prune") => prune::prune(app, path).await,
         "container stats" => stats::stats(app).await,
         "container inspect" => inspect::inspect(app, Some("container")).await,
         "image inspect" => inspect::inspect(app, Some("image")).await,

@@ -12,6 +12,7 @@ mod tests;
 
 pub(crate) use devices::{DeviceFacts, device_facts};
 pub(crate) use process::{Identity, command, environment, exec};
+pub(crate) use resources::resources as limits;
 pub(crate) use security::{Filter, Security, security};
 pub use security::{masked_paths, readonly_paths};
 

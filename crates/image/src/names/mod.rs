@@ -2,6 +2,8 @@
 
 mod remove;
 
+pub use remove::Pruned;
+
 use crate::catalog::{Catalog, key};
 use crate::record::{DIGESTS, IMAGES, TAGS};
 use crate::{Error, HistoryRow, Image, ImageStore, Result};
@@ -144,7 +146,8 @@ fn dangling(filters: &Filters) -> Result<Option<bool>> {
 }
 
 fn until(text: &str) -> Result<Timestamp> {
-    Timestamp::parse(text).map_err(|_| Error::Filter { key: "until".into(), value: text.into() })
+    Timestamp::parse_moment(text, Timestamp::now())
+        .map_err(|_| Error::Filter { key: "until".into(), value: text.into() })
 }
 
 /// Whether a `reference` filter fits a tag: with `*`, `?` and `[…]` as in Go's `path.Match` (they do not

@@ -22,6 +22,20 @@ struct Plan {
 }
 
 type InUse<'a> = &'a dyn Fn(&Digest) -> Vec<ImageUse>;
+type Uses = BTreeMap<Digest, Vec<ImageUse>>;
+type Decide<'a> = &'a dyn Fn(&mut Plan, &Catalog, &Arc<Image>, &Uses) -> Result<()>;
+
+/// How often a removal is decided anew because a container was made meanwhile.
+const ROUNDS: usize = 1000;
+
+/// What was removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Names and images, in order.
+    pub lines: Vec<Removal>,
+    /// Bytes of the layers that went.
+    pub freed: u64,
+}
 
 impl ImageStore {
     /// Removes a name or an image, by docker's rules; `in_use` tells which containers use an image.
@@ -29,16 +43,36 @@ impl ImageStore {
     /// # Errors
     /// [`Error::NotFound`], and [`Error::Conflict`] in docker's words.
     pub fn remove(&self, text: &str, options: RemoveOptions, in_use: InUse<'_>) -> Result<Vec<Removal>> {
+        let decide = |plan: &mut Plan, catalog: &Catalog, image: &Arc<Image>, uses: &Uses| {
+            plan.decide(catalog, text, image, options, uses)
+        };
+        Ok(self.carry_out(text, in_use, &decide)?.lines)
+    }
+
+    /// Removes an image with all its names, and the nameless ones it was made from, if no container uses it. With
+    /// `untagged`, only one that has no tag.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and [`Error::Conflict`] where it is used or has become tagged.
+    pub fn remove_unused(&self, id: &Digest, untagged: bool, in_use: InUse<'_>) -> Result<Pruned> {
+        let options = RemoveOptions::default();
+        self.carry_out(id.as_str(), in_use, &|plan, catalog, image, uses| {
+            if untagged && !catalog.tags_of(&image.id).is_empty() {
+                return Err(conflict(&image.id, false, "image has a tag"));
+            }
+            // Looked at before its names are taken away, which would otherwise go even where it stays.
+            let users = uses.get(&image.id).map(Vec::as_slice).unwrap_or_default();
+            refuse(catalog, &image.id, false, users, &[])?;
+            plan.untag(names(catalog, &image.id));
+            plan.delete(catalog, image, options, uses)
+        })
+    }
+
+    /// Removes what `decide` plans, while nobody can begin to use it.
+    fn carry_out(&self, text: &str, in_use: InUse<'_>, decide: Decide<'_>) -> Result<Pruned> {
         let _change = self.inner.change();
         let image = self.resolve(text)?;
-        // Asked before the catalog is locked: the answer may need it.
-        let uses = self.uses(&image, in_use);
-        let mut plan = Plan::default();
-        let lost = {
-            let mut catalog = self.inner.catalog_mut();
-            plan.decide(&catalog, text, &image, options, &uses)?;
-            plan.apply(&mut catalog)
-        };
+        let (mut plan, lost) = self.decided(&image, in_use, decide)?;
         self.inner.state.update(Durability::Immediate, |update| {
             for name in &plan.names {
                 update.remove(&TAGS, name)?;
@@ -52,12 +86,40 @@ impl ImageStore {
             }
             Ok::<_, Error>(())
         })?;
+        let freed = lost.values().map(|layer| layer.content_size).sum();
         self.inner.discard(lost.into_values().collect());
-        Ok(plan.lines)
+        Ok(Pruned { lines: std::mem::take(&mut plan.lines), freed })
+    }
+
+    /// The plan, and the layers lost once it is applied to the catalog.
+    fn decided(
+        &self,
+        image: &Arc<Image>,
+        in_use: InUse<'_>,
+        decide: Decide<'_>,
+    ) -> Result<(Plan, BTreeMap<Digest, LayerRecord>)> {
+        for _ in 0..ROUNDS {
+            let ended = self.inner.claims.ended();
+            // Asked before the catalog is locked: the answer may need it.
+            let mut uses = self.uses(image, in_use);
+            let mut catalog = self.inner.catalog_mut();
+            for (id, users) in &mut uses {
+                users.extend(self.inner.claims.users(id));
+            }
+            // A container may have been finished after it was asked for.
+            if self.inner.claims.ended() != ended {
+                continue;
+            }
+            let mut plan = Plan::default();
+            decide(&mut plan, &catalog, image, &uses)?;
+            let lost = plan.apply(&mut catalog);
+            return Ok((plan, lost));
+        }
+        Err(conflict(&image.id, false, "containers are being created all the time"))
     }
 
     /// Who uses an image, and the images it was made from.
-    fn uses(&self, image: &Arc<Image>, in_use: InUse<'_>) -> BTreeMap<Digest, Vec<ImageUse>> {
+    fn uses(&self, image: &Arc<Image>, in_use: InUse<'_>) -> Uses {
         let mut uses = BTreeMap::new();
         let mut next = Some(image.id.clone());
         while let Some(id) = next.filter(|id| !uses.contains_key(id)) {
@@ -76,7 +138,7 @@ impl Plan {
         text: &str,
         image: &Arc<Image>,
         options: RemoveOptions,
-        uses: &BTreeMap<Digest, Vec<ImageUse>>,
+        uses: &Uses,
     ) -> Result<()> {
         let names = names(catalog, &image.id);
         let users = uses.get(&image.id).map(Vec::as_slice).unwrap_or_default();
@@ -128,7 +190,7 @@ impl Plan {
         catalog: &Catalog,
         image: &Arc<Image>,
         options: RemoveOptions,
-        uses: &BTreeMap<Digest, Vec<ImageUse>>,
+        uses: &Uses,
     ) -> Result<()> {
         let (mut image, mut force, mut quiet) = (Arc::clone(image), options.force, false);
         let mut gone: Vec<Digest> = Vec::new();

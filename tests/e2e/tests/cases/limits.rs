@@ -131,12 +131,12 @@ pub(crate) fn add(s: &mut Suite) {
     });
 }
 
-fn v1() -> bool {
+pub(super) fn v1() -> bool {
     std::path::Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists()
 }
 
 /// A file of the container's cgroup, as the host sees it.
-fn read(c: &Ctx, name: &str, controller: &str, file: &str) -> String {
+pub(super) fn read(c: &Ctx, name: &str, controller: &str, file: &str) -> String {
     let pid = c.inspect(name, "{{.State.Pid}}");
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
     let line = text.lines().find(|line| match controller {

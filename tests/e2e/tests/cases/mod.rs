@@ -20,6 +20,7 @@ mod run;
 mod runtimes;
 mod security;
 mod stats;
+mod upkeep;
 mod volumes;
 
 pub(crate) use emulation::EMULATION;
@@ -37,6 +38,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     network::add(suite);
     volumes::add(suite);
     stats::add(suite);
+    upkeep::add(suite);
     images::add(suite);
     registry::add(suite);
     security::add(suite);
