@@ -22,7 +22,7 @@ const DETACH: [u8; 2] = [16, 17];
 pub(crate) struct Taker(fn(Upgraded) -> std::io::Result<Taken>);
 
 /// A connection that is no longer HTTP.
-struct Taken {
+pub(crate) struct Taken {
     client: Box<dyn Duplex>,
     /// What was read of it already.
     read: Bytes,
@@ -30,10 +30,24 @@ struct Taken {
     socket: OwnedFd,
 }
 
-trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+/// Bytes both ways.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
+impl Taken {
+    /// The connection with another way for its bytes, and that which it had, with what was read of it.
+    pub(crate) fn replaced(self, client: impl Duplex + 'static) -> (Self, Box<dyn Duplex>, Bytes) {
+        let (own, read) = (self.client, self.read);
+        (Self { client: Box::new(client), read: Bytes::new(), socket: self.socket }, own, read)
+    }
+}
+
 impl Taker {
+    /// Has the connection back.
+    pub(crate) fn take(self, upgraded: Upgraded) -> std::io::Result<Taken> {
+        (self.0)(upgraded)
+    }
+
     /// For connections of this type.
     pub(crate) fn of<T>() -> Self
     where
@@ -88,8 +102,8 @@ pub(crate) fn upgrade<B>(mut request: Request<B>, stream: AttachStream, manner: 
     let upgraded = hyper::upgrade::on(&mut request);
     let taker = request.extensions_mut().remove::<Taker>();
     tokio::spawn(async move {
-        let (Ok(upgraded), Some(Taker(take))) = (upgraded.await, taker) else { return };
-        match take(upgraded) {
+        let (Ok(upgraded), Some(taker)) = (upgraded.await, taker) else { return };
+        match taker.take(upgraded) {
             Ok(taken) => pass(taken, stream, &manner).await,
             Err(error) => tracing::warn!(%error, "a connection could not be handed to its process"),
         }
@@ -98,7 +112,7 @@ pub(crate) fn upgrade<B>(mut request: Request<B>, stream: AttachStream, manner: 
 }
 
 /// Passes bytes both ways. The connection ends with the process's output, with detach keys, or when the client goes.
-async fn pass(taken: Taken, process: AttachStream, manner: &Manner) {
+pub(crate) async fn pass(taken: Taken, process: AttachStream, manner: &Manner) {
     let (input, tty) = (manner.input, process.tty);
     let keys = if tty { &manner.keys[..] } else { &[] };
     let (from_client, mut to_client) = tokio::io::split(taken.client);

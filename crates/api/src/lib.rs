@@ -11,6 +11,7 @@ mod query;
 mod route;
 mod routes;
 mod server;
+mod websocket;
 
 pub use route::compat_markdown;
 pub use server::{Api, serve};

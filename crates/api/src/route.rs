@@ -80,6 +80,7 @@ routes! {
     POST "/containers/{id}/wait" => containers::wait;
     POST "/containers/{id}/resize" => containers::resize;
     POST "/containers/{id}/attach" => streams::attach;
+    GET "/containers/{id}/attach/ws" => streams::attach_websocket;
     DELETE "/containers/{id}" => containers::remove;
     POST "/containers/{id}/exec" => exec::create;
     POST "/exec/{id}/start" => exec::start;
@@ -107,7 +108,6 @@ routes! {
     ;
     GET "/containers/{id}/changes";
     GET "/containers/{id}/export";
-    GET "/containers/{id}/attach/ws";
     GET "/containers/{id}/archive";
     PUT "/containers/{id}/archive";
     GET "/containers/{id}/checkpoints";

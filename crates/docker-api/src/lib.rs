@@ -26,8 +26,7 @@ pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerInspect, ContainerState, ContainerSummary,
     ContainersPruned, CreateResponse, GraphDriver, HealthConfig, HealthResult, HealthState, MountPoint,
     NetworkSettings, PortSummary, SummaryHealth, SummaryHostConfig, SummaryNetworks, TopResponse,
-    UpdateResponse, WaitError,
-    WaitResponse,
+    UpdateResponse, WaitError, WaitResponse,
 };
 pub use exec::{ExecCreate, ExecInspect, ExecProcess, ExecStart, IdResponse};
 pub use filters::{FilterError, Filters};

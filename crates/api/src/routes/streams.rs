@@ -4,10 +4,11 @@ use crate::body::{Answer, streamed, typed, with};
 use crate::error::Failure;
 use crate::hijack::{self, Manner};
 use crate::server::Call;
+use crate::websocket;
 use bytes::{BufMut, Bytes, BytesMut};
 use hyper::StatusCode;
 use proa_docker_api::{Stream as WireStream, header};
-use proa_engine::{AttachOptions, LogOptions, LogStream, Replay};
+use proa_engine::{AttachOptions, AttachStream, LogOptions, LogStream, Replay};
 use proa_logs::{Record, Stream};
 use proa_types::Timestamp;
 use tokio::sync::mpsc;
@@ -15,12 +16,31 @@ use tokio::sync::mpsc;
 type Handled = Result<Answer, Failure>;
 
 pub(crate) async fn attach(call: Call) -> Handled {
-    let keys = hijack::keys(call.query.text("detachKeys"))?;
-    let options = AttachOptions {
+    let options = options(&call);
+    let (stream, manner) = attached(&call, options).await?;
+    Ok(hijack::upgrade(call.request, stream, manner))
+}
+
+/// As `attach`, over a websocket. Before 1.42 all streams were attached, whatever was asked for.
+pub(crate) async fn attach_websocket(call: Call) -> Handled {
+    let all = AttachOptions { stdin: true, stdout: true, stderr: true };
+    let options = if call.since(1, 42) { options(&call) } else { all };
+    let (stream, manner) = attached(&call, options).await?;
+    let binary = call.since(1, 28);
+    websocket::upgrade(call.request, stream, manner, binary)
+}
+
+fn options(call: &Call) -> AttachOptions {
+    AttachOptions {
         stdin: call.query.flag("stdin"),
         stdout: call.query.flag("stdout"),
         stderr: call.query.flag("stderr"),
-    };
+    }
+}
+
+/// The streams that a request asks for, and how it wants them.
+async fn attached(call: &Call, options: AttachOptions) -> Result<(AttachStream, Manner), Failure> {
+    let keys = hijack::keys(call.query.text("detachKeys"))?;
     if !call.query.flag("stream") && !call.query.flag("logs") {
         return Err(Failure::bad("attach needs stream=1 or logs=1"));
     }
@@ -30,8 +50,7 @@ pub(crate) async fn attach(call: Call) -> Handled {
         (true, false) => Replay::Only,
     };
     let stream = call.engine().attach(call.name(), options, replay).await?;
-    let manner = Manner { input: options.stdin, keys, multiplexed: call.since(1, 42), raw: None };
-    Ok(hijack::upgrade(call.request, stream, manner))
+    Ok((stream, Manner { input: options.stdin, keys, multiplexed: call.since(1, 42), raw: None }))
 }
 
 pub(crate) async fn logs(call: Call) -> Handled {

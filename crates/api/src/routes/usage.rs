@@ -61,7 +61,7 @@ async fn measured(call: &Call, of: UsageOf, cache: bool) -> Result<Measured, Fai
     });
     let containers = usage.containers.map(|mut views| {
         views.sort_by_key(|view| std::cmp::Reverse(view.record.created));
-        views.iter().map(|view| container::summary(view, engine)).collect()
+        views.iter().map(|view| container::summary(view, engine, call.version)).collect()
     });
     let volumes = usage.volumes.map(|all| all.iter().map(volumes::measured).collect());
     Ok(Measured { images, containers, volumes, cache })

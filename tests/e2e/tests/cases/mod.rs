@@ -22,6 +22,7 @@ mod security;
 mod stats;
 mod upkeep;
 mod volumes;
+mod waiting;
 
 pub(crate) use emulation::EMULATION;
 
@@ -39,6 +40,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     volumes::add(suite);
     stats::add(suite);
     upkeep::add(suite);
+    waiting::add(suite);
     images::add(suite);
     registry::add(suite);
     security::add(suite);
