@@ -6,6 +6,7 @@ use crate::engine::{blocking, passage};
 use crate::identity::{Tables, identity};
 use crate::plan::{self, Facts, device_facts, security};
 use crate::state::State;
+use crate::wait::{Wait, WaitCondition};
 use crate::{Engine, Error};
 use proa_shim::ExecRequest;
 use proa_types::{ContainerId, ErrorKind, ExecId, Kinded};
@@ -13,6 +14,9 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long an exec that failed looks whether its container is ending.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// What is to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,7 +132,7 @@ impl Engine {
                 let code = if let Error::Start { exit_code: Some(code), .. } = &error { *code } else { 126 };
                 self.execs.finish(&view.id, code);
                 self.execs.announce(&view.id);
-                Err(error)
+                Err(blamed(&container, error).await)
             }
         }
     }
@@ -192,6 +196,19 @@ impl Engine {
         self.tell(container, "exec_die", &[("execID", id.to_string()), ("exitCode", code.to_string())]);
         // Their streams end now: what they ask next is answered from what was recorded.
         self.execs.announce(id);
+    }
+}
+
+/// Why an exec failed: for no reason of its own where its container ends at this moment, of which it may be the first
+/// to see something.
+async fn blamed(container: &Arc<Container>, error: Error) -> Error {
+    if error.kind() != ErrorKind::Internal {
+        return error;
+    }
+    let ended = Wait::of(container, WaitCondition::NotRunning).done();
+    match tokio::time::timeout(ENDING, ended).await {
+        Ok(_) => runs(container).err().unwrap_or(error),
+        Err(_) => error,
     }
 }
 
