@@ -182,7 +182,8 @@ fn checked(filters: &Filters, known: &[&str]) -> Result<Option<Timestamp>, Error
         (_, Some(_)) => Err(Error::Invalid("more than one until filter specified".into())),
         (Some(text), None) => {
             let until = Timestamp::parse_moment(text, Timestamp::now());
-            until.map(Some).map_err(|error| Error::Invalid(format!("invalid filter 'until': {error}")))
+            let bad = |_| Error::Invalid(format!("failed to parse value as time or duration: {text:?}"));
+            until.map(Some).map_err(bad)
         }
         (None, None) => Ok(None),
     }

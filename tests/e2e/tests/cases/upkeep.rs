@@ -19,6 +19,18 @@ fn label(c: &Ctx) -> (String, String) {
     (label.clone(), format!("label={label}"))
 }
 
+/// What a prune tells that must end well. Dockerd takes one at a time and refuses others, some after a part is done.
+fn pruned(c: &Ctx, args: &[&str]) -> String {
+    let mut told = String::new();
+    until("no other prune", || {
+        let out = c.run(args);
+        let busy = c.reference && out.err().contains("a prune operation is already running");
+        told.push_str(&if busy { String::from_utf8_lossy(&out.stdout).into_owned() } else { out.ok() });
+        (!busy).then_some(())
+    });
+    told
+}
+
 /// Whether the client and the daemon speak a version in which a prune of volumes takes those with a name too.
 fn is_old(c: &Ctx) -> bool {
     c.client.name == "docker20" || c.reference
@@ -34,11 +46,11 @@ fn prunes(s: &mut Suite) {
         let args = ["run", "--name", &stopped, "--label", &label, "busybox", "sh", "-c", fill];
         c.ok(&args);
         let id = c.inspect(&stopped, "{{.Id}}");
-        c.ok(&["container", "prune", "-f", "--filter", &filter, "--filter", "until=1h"]);
-        c.run(&["container", "prune", "-f", "--filter", "until=soon"]).fails(1, "until");
+        pruned(c, &["container", "prune", "-f", "--filter", &filter, "--filter", "until=1h"]);
+        c.run(&["container", "prune", "-f", "--filter", "until=soon"]).fails(1, "soon");
         c.run(&["container", "prune", "-f", "--filter", "color=red"]).fails(1, "invalid filter 'color'");
         assert_eq!(c.inspect(&stopped, "{{.Id}}"), id);
-        let out = c.ok(&["container", "prune", "-f", "--filter", &filter]);
+        let out = pruned(c, &["container", "prune", "-f", "--filter", &filter]);
         assert_eq!(out, format!("Deleted Containers:\n{id}\n\nTotal reclaimed space: 1MB"));
         c.run(&["inspect", &stopped]).fails(1, "no such object");
         assert_eq!(c.inspect(&running, "{{.State.Running}}"), "true");
@@ -75,13 +87,13 @@ fn prunes(s: &mut Suite) {
         let anonymous = c.ok(&["volume", "create", "--label", &label]);
         c.ok(&["create", "--name", &holder, "-v", &format!("{used}:/data"), "busybox", "true"]);
         c.sh(&["-v", &format!("{anonymous}:/data")], "head -c 1000000 /dev/zero > /data/file");
-        let out = c.ok(&["volume", "prune", "-f", "--filter", &filter]);
+        let out = pruned(c, &["volume", "prune", "-f", "--filter", &filter]);
         let has = |name: &str| out.lines().any(|line| line == name);
         assert!(out.starts_with("Deleted Volumes:\n") && has(&anonymous) && !has(&used), "{out}");
         assert!(out.ends_with("\nTotal reclaimed space: 1MB"), "{out}");
         assert_eq!(has(&named), is_old(c), "{out}");
         if !is_old(c) {
-            let out = c.ok(&["volume", "prune", "-af", "--filter", &filter]);
+            let out = pruned(c, &["volume", "prune", "-af", "--filter", &filter]);
             assert_eq!(out, format!("Deleted Volumes:\n{named}\n\nTotal reclaimed space: 0B"));
         }
         c.inspect(&holder, "{{.Id}}");
@@ -89,7 +101,7 @@ fn prunes(s: &mut Suite) {
     });
     s.each("network prune must leave the built-in networks", |c| {
         let (_, filter) = label(c);
-        assert_eq!(c.ok(&["network", "prune", "-f", "--filter", &filter]), "");
+        assert_eq!(pruned(c, &["network", "prune", "-f", "--filter", &filter]), "");
         c.ok(&["network", "inspect", "bridge", "host", "none"]);
     });
     s.ours("system prune must remove what fits of everything, and name it", |c| {
@@ -102,18 +114,19 @@ fn prunes(s: &mut Suite) {
         let image = import(c, &label, None);
         let asked = c.feed(&["system", "prune", "--volumes", "-a", "--filter", &filter], b"\n");
         asked.fails(1, "system prune has been cancelled");
+        let kind = if is_old(c) { "volumes" } else { "anonymous volumes" };
         let wanted = format!(
             "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  \
-             - all anonymous volumes not used by at least one container\n  - all images without at least one container \
+             - all {kind} not used by at least one container\n  - all images without at least one container \
              associated to them\n  - all build cache\n\n  Items to be pruned will be filtered with:\n  - {filter}\n\nAre you \
              sure you want to continue? [y/N] "
         );
         assert_eq!(asked.out(), wanted);
-        let out = c.ok(&["system", "prune", "--volumes", "-f", "--filter", &filter]);
+        let out = pruned(c, &["system", "prune", "--volumes", "-f", "--filter", &filter]);
         assert!(out.contains(&format!("Deleted Containers:\n{id}\n\n")), "{out}");
         assert!(out.contains(&format!("Deleted Volumes:\n{volume}\n\n")), "{out}");
         assert!(out.contains(&format!("deleted: {image}\n")), "{out}");
-        assert!(out.ends_with("Total reclaimed space: 1MB"), "{out}");
+        assert!(c.reference || out.ends_with("Total reclaimed space: 1MB"), "{out}");
         c.inspect(&not, "{{.Id}}");
         let args = ["system", "prune", "-f", "--volumes", "--filter", "until=1h"];
         c.run(&args).fails(1, "The \"until\" filter is not supported with \"--volumes\"");
@@ -121,7 +134,7 @@ fn prunes(s: &mut Suite) {
     s.ours("a prune must be an event that tells the space", |c| {
         let (_, filter) = label(c);
         let begin = c.ok(&["info", "-f", "{{.SystemTime}}"]);
-        c.ok(&["volume", "prune", "-f", "--filter", &filter]);
+        pruned(c, &["volume", "prune", "-f", "--filter", &filter]);
         let end = c.ok(&["info", "-f", "{{.SystemTime}}"]);
         let wanted = ["--filter", "event=prune", "--format", "{{.Type}} {{.Actor.Attributes.reclaimed}}"];
         let told = c.ok(&[&["events", "--since", &begin, "--until", &end], &wanted[..]].concat());
@@ -143,15 +156,17 @@ fn prunes_of_images(s: &mut Suite) {
         let (label, filter) = label(c);
         let (first, used) = (import(c, &label, None), c.name("c"));
         c.ok(&["create", "--name", &used, &first, "/file"]);
-        let out = c.ok(&["image", "prune", "-f", "--filter", &filter]);
+        let out = pruned(c, &["image", "prune", "-f", "--filter", &filter]);
         assert_eq!(out, "Total reclaimed space: 0B");
         c.ok(&["rm", &used]);
-        let out = c.ok(&["image", "prune", "-f", "--filter", &filter, "--filter", "until=1h"]);
+        let out = pruned(c, &["image", "prune", "-f", "--filter", &filter, "--filter", "until=1h"]);
         assert_eq!(out, "Total reclaimed space: 0B");
-        let out =
-            c.ok(&["image", "prune", "-f", "--filter", &format!("label!={label}=1"), "--filter", &filter]);
+        let out = pruned(
+            c,
+            &["image", "prune", "-f", "--filter", &format!("label!={label}=1"), "--filter", &filter],
+        );
         assert_eq!(out, "Total reclaimed space: 0B");
-        let out = c.ok(&["image", "prune", "-f", "--filter", &filter]);
+        let out = pruned(c, &["image", "prune", "-f", "--filter", &filter]);
         assert!(out.starts_with(&format!("Deleted Images:\ndeleted: {first}\n")), "{out}");
         assert!(out.ends_with("\n\nTotal reclaimed space: 1MB"), "{out}");
         c.run(&["image", "inspect", &first]).fails(1, "no such image");
@@ -162,12 +177,12 @@ fn prunes_of_images(s: &mut Suite) {
         let id = import(c, &label, Some(&image));
         c.ok(&["create", "--name", &used, &image, "/file"]);
         for args in [&["-f"][..], &["-af"]] {
-            let out = c.ok(&[&["image", "prune", "--filter", &filter], args].concat());
+            let out = pruned(c, &[&["image", "prune", "--filter", &filter], args].concat());
             assert_eq!(out, "Total reclaimed space: 0B");
         }
         assert_eq!(c.inspect(&image, "{{.Id}}"), id);
         c.ok(&["rm", &used]);
-        let out = c.ok(&["image", "prune", "-af", "--filter", &filter]);
+        let out = pruned(c, &["image", "prune", "-af", "--filter", &filter]);
         let lines = format!("Deleted Images:\nuntagged: {image}:latest\ndeleted: {id}\n");
         assert!(out.starts_with(&lines) && out.ends_with("Total reclaimed space: 1MB"), "{out}");
     });

@@ -17,7 +17,7 @@ pub(crate) fn add(s: &mut Suite) {
             "-c",
             "trap 'exit 5' TERM; while :; do sleep 0.1; done",
         ]);
-        let path = |condition: &str| format!("/v1.44/containers/{name}/wait?condition={condition}");
+        let path = |condition: &str| format!("/containers/{name}/wait?condition={condition}");
         // What does not run is waited for by the first alone, which ends at once.
         assert_eq!(code(&mut open(c, "POST", &path("not-running"), "")), 0);
         let mut exit = open(c, "POST", &path("next-exit"), "");
@@ -33,7 +33,7 @@ pub(crate) fn add(s: &mut Suite) {
         assert_eq!((code(&mut second), code(&mut removed)), (137, 137));
         let other = c.name("d");
         c.ok(&["create", "--name", &other, "busybox", "true"]);
-        let bad = c.request("POST", &format!("/v1.44/containers/{other}/wait?condition=sometimes"), "");
+        let bad = c.request("POST", &format!("/containers/{other}/wait?condition=sometimes"), "");
         assert!(
             bad.starts_with("HTTP/1.1 400") && bad.contains("invalid condition: \\\"sometimes\\\""),
             "{bad}"
@@ -77,7 +77,7 @@ pub(crate) fn add(s: &mut Suite) {
             "read line; echo got $line; echo bad >&2; exit 3",
         ]);
         let mut socket =
-            websocket(c, &format!("/v1.44/containers/{name}/attach/ws?stream=1&stdin=1&stdout=1&stderr=1"));
+            websocket(c, &format!("/containers/{name}/attach/ws?stream=1&stdin=1&stdout=1&stderr=1"));
         send(&mut socket, 2, b"hel");
         send(&mut socket, 1, b"lo\n");
         let (mut said, mut last) = (Vec::new(), 0);
@@ -97,7 +97,7 @@ pub(crate) fn add(s: &mut Suite) {
     s.ours("a websocket that closes must leave the container and its other clients", |c| {
         let name = c.name("c");
         c.ok(&["run", "-dit", "--name", &name, "busybox", "cat"]);
-        let path = format!("/v1.54/containers/{name}/attach/ws?stream=1&stdin=1&stdout=1");
+        let path = format!("/containers/{name}/attach/ws?stream=1&stdin=1&stdout=1");
         let mut first = websocket(c, &path);
         send(&mut first, 8, &1000u16.to_be_bytes());
         while receive(&mut first).0 != 8 {}
