@@ -31,6 +31,8 @@ pub(crate) fn add(s: &mut Suite) {
         c.ok(&["start", &name]);
         c.ok(&["rm", "-f", &name]);
         assert_eq!((code(&mut second), code(&mut removed)), (137, 137));
+    });
+    s.ours("wait must refuse a condition that it does not know", |c| {
         let other = c.name("d");
         c.ok(&["create", "--name", &other, "busybox", "true"]);
         let bad = c.request("POST", &format!("/containers/{other}/wait?condition=sometimes"), "");
