@@ -61,6 +61,8 @@ pub struct Engine {
     pub(crate) fetching: Fetching,
     pub(crate) pool: Pool,
     pub(crate) trees: Trees,
+    /// Held by each deletion of a removed container's files, which goes on behind the reply.
+    pub(crate) deletions: Arc<tokio::sync::RwLock<()>>,
     /// Compiled filters by what they depend on.
     filters: Mutex<HashMap<String, Vec<u8>>>,
     pub(crate) cgroup_v1: bool,
@@ -99,6 +101,7 @@ impl Engine {
             fetching: Fetching::default(),
             pool: Pool::new(prepared),
             trees: Trees::default(),
+            deletions: Arc::default(),
             filters: Mutex::default(),
             cgroup_v1: std::path::Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists(),
             bounding: crate::system::bounding(),

@@ -103,8 +103,9 @@ impl Engine {
             progress.running = false;
             (progress.code, progress.error) = (exit.code, String::new());
         });
-        let mut remains = None;
+        let (mut remains, mut deletion) = (None, None);
         if auto_remove && !restarting {
+            deletion = Arc::clone(&self.deletions).try_read_owned().ok();
             // The name is free before anybody who waits for the removal hears of it; the rest is behind.
             remains = self.forget(container, true).await.ok();
         }
@@ -115,6 +116,7 @@ impl Engine {
             if let Some(remains) = remains {
                 engine.delete(&held, remains);
             }
+            drop(deletion);
             Ok(())
         });
         let _ = released.await;

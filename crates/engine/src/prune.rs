@@ -68,6 +68,7 @@ impl Engine {
     pub async fn images_prune(self: &Arc<Self>, filters: &Filters) -> Result<Pruned<Removal>, Error> {
         let until = checked(filters, &["dangling", "label", "label!", "until"])?;
         let untagged = switch(filters, "dangling")?.unwrap_or(true);
+        self.await_deletions().await;
         let (engine, filters) = (Arc::clone(self), filters.clone());
         let pruned = blocking(move || {
             engine.drop_trees();

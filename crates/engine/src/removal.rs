@@ -9,6 +9,10 @@ use crate::{Engine, Error};
 use proa_state::Durability;
 use proa_volume::{Retired, Volumes};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest that a prune waits for files that are being deleted.
+const DELETIONS: Duration = Duration::from_secs(10);
 
 /// How a container is removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,10 +73,15 @@ impl Engine {
         volumes: bool,
     ) -> Result<(), Error> {
         passage("remove.begin");
+        // From before anybody hears of it; where somebody waits for all of them, this one is none of those.
+        let deletion = Arc::clone(&self.deletions).try_read_owned();
         let remains = self.forget(container, volumes).await?;
         let (engine, held) = (Arc::clone(self), Arc::clone(container));
         // Files go behind the reply; a crash leaves them to the next start.
-        drop(tokio::task::spawn_blocking(move || engine.delete(&held, remains)));
+        drop(tokio::task::spawn_blocking(move || {
+            engine.delete(&held, remains);
+            drop(deletion);
+        }));
         Ok(())
     }
 
@@ -119,6 +128,11 @@ impl Engine {
             }
         }
         Ok(retired)
+    }
+
+    /// Waits until the files of containers that were removed are deleted, which hold the layers of their images.
+    pub(crate) async fn await_deletions(&self) {
+        let _ = tokio::time::timeout(DELETIONS, self.deletions.write()).await;
     }
 
     /// Deletes the files of a container that does not exist any more.
