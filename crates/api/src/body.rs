@@ -66,6 +66,14 @@ pub(crate) fn streamed(receiver: mpsc::Receiver<Bytes>) -> Body {
     StreamBody::new(pieces.boxed()).boxed_unsync()
 }
 
+/// A body that is written as it is made, and that breaks off where an error comes.
+pub(crate) fn breakable(receiver: mpsc::Receiver<std::io::Result<Bytes>>) -> Body {
+    let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|piece| (piece.map(Frame::data), receiver))
+    });
+    StreamBody::new(pieces.boxed()).boxed_unsync()
+}
+
 /// Reads a JSON document; an empty body is the default.
 pub(crate) async fn document<T: serde::de::DeserializeOwned + Default>(body: Incoming) -> Result<T, Failure> {
     let bytes = bytes(body).await?;
@@ -127,5 +135,26 @@ impl Write for Writer {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// A blocking writer into a body that may break off.
+pub(crate) struct Archive(pub(crate) mpsc::Sender<std::io::Result<Bytes>>);
+
+impl Write for Archive {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
+        sent.map(|()| bytes.len()).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl proa_engine::Failing for Archive {
+    fn fail(&mut self, error: std::io::Error) {
+        // Nobody listening is fine.
+        let _ = self.0.blocking_send(Err(error));
     }
 }

@@ -3,7 +3,7 @@
 use crate::body::{Answer, drain};
 use crate::error::Failure;
 use crate::query::decode;
-use crate::routes::{containers, exec, images, stats, streams, system, upkeep, usage, volumes};
+use crate::routes::{containers, exec, files, images, stats, streams, system, upkeep, usage, volumes};
 use crate::server::Call;
 use hyper::{Method, StatusCode};
 use std::pin::Pin;
@@ -82,6 +82,11 @@ routes! {
     POST "/containers/{id}/attach" => streams::attach;
     GET "/containers/{id}/attach/ws" => streams::attach_websocket;
     DELETE "/containers/{id}" => containers::remove;
+    GET "/containers/{id}/archive" => files::archive;
+    PUT "/containers/{id}/archive" => files::extract;
+    GET "/containers/{id}/export" => files::export;
+    GET "/containers/{id}/changes" => files::changes;
+    POST "/commit" => files::commit;
     POST "/containers/{id}/exec" => exec::create;
     POST "/exec/{id}/start" => exec::start;
     POST "/exec/{id}/resize" => exec::resize;
@@ -106,10 +111,6 @@ routes! {
     GET "/volumes/{name}" => volumes::inspect;
     DELETE "/volumes/{name}" => volumes::remove;
     ;
-    GET "/containers/{id}/changes";
-    GET "/containers/{id}/export";
-    GET "/containers/{id}/archive";
-    PUT "/containers/{id}/archive";
     GET "/containers/{id}/checkpoints";
     POST "/containers/{id}/checkpoints";
     POST "/build";
@@ -117,7 +118,6 @@ routes! {
     POST "/build/cancel";
     GET "/images/search";
     GET "/images/{name...}/attestations";
-    POST "/commit";
     PUT "/volumes/{name}";
     POST "/networks/create";
     DELETE "/networks/{id}";

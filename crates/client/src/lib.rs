@@ -22,7 +22,7 @@ pub use error::{Error, Result};
 pub use host::{Connection, Host};
 pub use hyper::Method as Verb;
 pub use rustls;
-pub use stream::{BodyStream, Hijacked, Lines, file_body};
+pub use stream::{BodyStream, Hijacked, Lines, file_body, made_body};
 pub use tls::TlsOptions;
 
 /// A request body.
@@ -230,6 +230,28 @@ impl Client {
     /// As [`Client::send`].
     pub async fn delete(&self, path: &str) -> Result<Bytes> {
         self.bytes(Method::DELETE, path, Vec::new()).await
+    }
+
+    /// A header of the answer to `HEAD`; none if it has none.
+    ///
+    /// # Errors
+    /// As [`Client::send`]; the answer to `HEAD` has no text of its own.
+    pub async fn head(&self, path: &str, header: &str) -> Result<Option<String>> {
+        let response = self.send(Method::HEAD, path, &[], full("")).await?;
+        let value = response.headers().get(header).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let _ = response.into_body().collect().await;
+        Ok(value)
+    }
+
+    /// A streamed answer with one of its headers, on a connection of its own.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn stream_with(&self, path: &str, header: &str) -> Result<(Option<String>, BodyStream)> {
+        let response = self.send(Method::GET, path, &[], full("")).await?;
+        drop(self.idle.take());
+        let value = response.headers().get(header).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((value, BodyStream::new(response.into_body())))
     }
 
     /// A streamed answer, on a connection of its own.

@@ -113,3 +113,11 @@ pub fn file_body(reader: impl AsyncRead + Send + Sync + Unpin + 'static) -> Body
     });
     BodyExt::boxed(StreamBody::new(pieces))
 }
+
+/// A body that another thread makes piece by piece; an error breaks the request off.
+pub fn made_body(pieces: tokio::sync::mpsc::Receiver<io::Result<Bytes>>) -> Body {
+    let pieces = stream::unfold(pieces, |mut pieces| async move {
+        pieces.recv().await.map(|piece| (piece.map(Frame::data), pieces))
+    });
+    BodyExt::boxed(StreamBody::new(pieces))
+}

@@ -6,6 +6,7 @@
 //! zero value wherever Go would read it so, absent fields are zero values, and what `dockerd`
 //! prints as `null` is an `Option`.
 
+mod archive;
 mod auth;
 mod container;
 mod exec;
@@ -21,6 +22,7 @@ mod usage;
 mod volume;
 mod wire;
 
+pub use archive::{ContainerPathStat, FilesystemChange};
 pub use auth::{AuthConfig, AuthResponse, HeaderError, decode_auth, encode_auth};
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerInspect, ContainerState, ContainerSummary,

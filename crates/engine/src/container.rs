@@ -22,6 +22,8 @@ pub(crate) struct Container {
     early: Mutex<Vec<(AttachRequest, OwnedFd)>>,
     /// Its root, mounted ahead of the start.
     mounted: Mutex<Option<OwnedFd>>,
+    /// Looks at its files that are under way.
+    views: Mutex<Views>,
     /// What those who wait are told.
     pub(crate) progress: watch::Sender<Progress>,
 }
@@ -37,6 +39,14 @@ pub(crate) struct Progress {
     pub(crate) running: bool,
     /// Whether it is removed.
     pub(crate) removed: bool,
+}
+
+/// Looks at a container's files.
+#[derive(Debug, Default)]
+struct Views {
+    count: usize,
+    /// Whether there was a mount made ahead, which stays.
+    ahead: bool,
 }
 
 /// What holds a running container.
@@ -60,6 +70,7 @@ impl Container {
             live: Mutex::new(None),
             early: Mutex::default(),
             mounted: Mutex::default(),
+            views: Mutex::default(),
             progress: watch::channel(Progress { running, ..Progress::default() }).0,
         })
     }
@@ -129,6 +140,29 @@ impl Container {
     /// Puts a root mounted ahead in the place of the one there was.
     pub(crate) fn set_mounted(&self, mount: Option<OwnedFd>) -> Option<OwnedFd> {
         std::mem::replace(&mut *lock(&self.mounted), mount)
+    }
+
+    /// Somebody looks at the files. Its operation lock is held.
+    pub(crate) fn view_begins(&self) {
+        let mut views = lock(&self.views);
+        if views.count == 0 {
+            views.ahead = lock(&self.mounted).is_some();
+        }
+        views.count += 1;
+    }
+
+    /// Nobody does any more: a mount that was made for it goes, unless a start has taken it.
+    pub(crate) fn view_ends(&self) {
+        let mut views = lock(&self.views);
+        views.count -= 1;
+        if views.count == 0 && !views.ahead {
+            drop(self.set_mounted(None));
+        }
+    }
+
+    /// Keeps a mount of the root that a look at the files has, for the next start.
+    pub(crate) fn share(&self, mount: OwnedFd) {
+        drop(self.set_mounted(Some(mount)));
     }
 
     pub(crate) fn take_early(&self) -> Vec<(AttachRequest, OwnedFd)> {

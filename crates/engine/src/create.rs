@@ -108,7 +108,7 @@ impl Engine {
                 let made = self.volumes.create(volume)?;
                 self.events_volume("create", &made.name);
             }
-            self.commit(&record)?;
+            self.keep(&record)?;
             self.index().insert(Arc::clone(container));
             // Said after it is in the index, from which a journal that has grown long is rewritten.
             if record.ephemeral { self.note(&record) } else { Ok(()) }
@@ -132,7 +132,7 @@ impl Engine {
     }
 
     /// Volumes know who uses them, and the store has what a power cut must not take.
-    fn commit(&self, record: &ContainerRecord) -> Result<(), Error> {
+    fn keep(&self, record: &ContainerRecord) -> Result<(), Error> {
         let mut volumes = record.mounts.iter().filter(|mount| mount.kind == "volume").peekable();
         if record.ephemeral && volumes.peek().is_none() {
             return Ok(());

@@ -17,6 +17,20 @@ pub enum Error {
     /// The network does not exist.
     #[error("network {0} not found")]
     NoSuchNetwork(String),
+    /// A container has nothing at a path.
+    #[error("Could not find the file {path} in container {container}")]
+    NoSuchPath {
+        /// The path.
+        path: String,
+        /// The container, as it was named.
+        container: String,
+    },
+    /// The object's owner does not want it.
+    #[error("{0}")]
+    Forbidden(String),
+    /// An archive that was to be unpacked into a container.
+    #[error(transparent)]
+    Archive(proa_image::tar::Error),
     /// The request contradicts itself or is malformed.
     #[error("{0}")]
     Invalid(String),
@@ -84,6 +98,9 @@ impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSuchContainer(_) | Self::NoSuchExec(_) | Self::NoSuchNetwork(_) => ErrorKind::NotFound,
+            Self::NoSuchPath { .. } => ErrorKind::NotFound,
+            Self::Forbidden(_) => ErrorKind::Forbidden,
+            Self::Archive(error) => error.kind(),
             Self::Ambiguous(_) | Self::Invalid(_) => ErrorKind::InvalidArgument,
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::NotModified(_) => ErrorKind::NotModified,

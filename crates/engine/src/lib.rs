@@ -5,6 +5,7 @@
 //! now, and the container's monitor what is so in the kernel. [`Engine::restore`] makes the three agree.
 
 mod attach;
+mod changes;
 mod config;
 mod container;
 mod create;
@@ -16,6 +17,7 @@ mod exec;
 mod execs;
 mod exit;
 mod failpoint;
+mod files;
 mod health;
 mod identity;
 mod images;
@@ -47,10 +49,12 @@ mod top;
 mod trees;
 mod update;
 mod usage;
+mod view;
 mod volumes;
 mod wait;
 
 pub use attach::{AttachOptions, AttachStream, Replay};
+pub use changes::CommitOptions;
 pub use config::{EngineConfig, Runtime};
 pub use create::Created;
 pub use ended::Ended;
@@ -59,6 +63,7 @@ pub use error::Error;
 pub use events::{Event, EventKind, EventStream, Period};
 pub use exec::{ExecSpec, ExecView};
 pub use failpoint::NAMES as FAILPOINTS;
+pub use files::{Failing, PathStat, UnpackOptions};
 pub use health::{Health, HealthCheck, HealthStatus, Probed};
 pub use images::{Credentials, ImageView, Progress, ProgressDetail};
 pub use info::Info;

@@ -32,12 +32,14 @@ impl Root {
         Ok(Self { snapshot, volatile: record.spec.host.auto_remove, mount })
     }
 
+    /// Where a container's files are, topmost first.
+    pub(crate) fn layers_of(images: &ImageStore, record: &ContainerRecord) -> Result<Vec<PathBuf>, Error> {
+        Ok(layers(&images.snapshot(record.id.as_str())?))
+    }
+
     /// Where its files are, topmost first.
     pub(crate) fn layers(&self) -> Vec<PathBuf> {
-        match &self.snapshot {
-            Snapshot::Overlay { lower, upper, .. } => std::iter::once(upper).chain(lower).cloned().collect(),
-            Snapshot::Directory(path) => vec![path.clone()],
-        }
+        layers(&self.snapshot)
     }
 
     /// For the monitor: what it is to mount, and the mount if there is one already.
@@ -48,6 +50,15 @@ impl Root {
             }
             Snapshot::Directory(path) => (Rootfs::Directory(path), None),
         }
+    }
+
+    /// All layers as one, for a look at them.
+    pub(crate) fn into_source(mut self) -> Result<crate::view::Source, Error> {
+        self.whole()?;
+        let directory = matches!(self.snapshot, Snapshot::Directory(_));
+        let mount =
+            self.mount.take().ok_or_else(|| Error::Internal("a root that was mounted is gone".into()))?;
+        Ok(if directory { crate::view::Source::Directory(mount) } else { crate::view::Source::Mount(mount) })
     }
 
     /// A directory as the container would see it; links are followed inside only. None if it is none.
@@ -98,6 +109,13 @@ impl Root {
             }
         };
         Ok(self.mount.insert(mount))
+    }
+}
+
+fn layers(snapshot: &Snapshot) -> Vec<PathBuf> {
+    match snapshot {
+        Snapshot::Overlay { lower, upper, .. } => std::iter::once(upper).chain(lower).cloned().collect(),
+        Snapshot::Directory(path) => vec![path.clone()],
     }
 }
 

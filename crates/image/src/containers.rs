@@ -62,6 +62,16 @@ impl ImageStore {
         Ok(self.inner.driver.paths(key, &self.inner.dirs(&catalog, layers)?))
     }
 
+    /// Directories of the layers a container stands on, topmost first, in the form overlayfs takes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn snapshot_layers(&self, key: &str) -> Result<Vec<std::path::PathBuf>> {
+        let catalog = self.inner.catalog();
+        let layers = catalog.containers.get(key).ok_or_else(|| no_snapshot(key))?;
+        self.inner.dirs(&catalog, layers)
+    }
+
     /// Removes the root file system of a container; absent is fine.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ mod claim;
 mod commit;
 mod containers;
 mod content;
+mod derive;
+pub mod difference;
 mod driver;
 mod error;
 mod image;
@@ -28,6 +30,7 @@ mod layer;
 mod layers;
 mod load;
 mod names;
+mod pack;
 mod progress;
 mod push;
 mod recipe;
@@ -42,6 +45,7 @@ mod usage;
 mod vfs;
 
 pub use claim::Claim;
+pub use derive::DeriveOptions;
 pub use driver::DriverKind;
 pub use error::{Error, Result};
 pub use image::{

@@ -49,6 +49,7 @@ mod sysctl;
 pub use container::{Container, Exec, ExecOptions, start_time};
 pub use error::Error;
 pub use lsm::has_apparmor;
+pub use overlay::mount_layers;
 pub use sandbox::Sandbox;
 pub use spec::SandboxSpec;
 pub use start::{Overlay, Rootfs, StartContainer, Stdio, TerminalSize, make_mount_points};

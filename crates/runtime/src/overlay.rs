@@ -11,18 +11,43 @@ use rustix::mount::{
 };
 use rustix::process::chdir;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Longest value fsconfig(2) takes.
 const LONGEST: usize = 255;
 
+/// What is stacked.
+struct Stack<'a> {
+    lower: &'a [PathBuf],
+    /// Where changes go, and the kernel's scratch space.
+    own: Option<(&'a Path, &'a Path)>,
+    volatile: bool,
+    label: Option<&'a str>,
+}
+
 /// Mounts it.
 pub(crate) fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd, Error> {
-    match try_mount(overlay, label, appends(rustix::system::uname().release().to_bytes())) {
-        Err((Errno::INVAL, true)) => try_mount(overlay, label, false),
+    let own = Some((overlay.upper.as_path(), overlay.work.as_path()));
+    let stack = Stack { lower: &overlay.lower, own, volatile: overlay.volatile, label };
+    mount_stack(&stack)
+        .map_err(|error| Error::step(format!("mount the overlay of {}", overlay.upper.display()), error))
+}
+
+/// Mounts layers (topmost first, at least two) as one tree that cannot be written, attached nowhere.
+///
+/// # Errors
+/// [`Error::Step`] when the kernel refuses.
+pub fn mount_layers(lower: &[PathBuf]) -> Result<OwnedFd, Error> {
+    mount_stack(&Stack { lower, own: None, volatile: false, label: None })
+        .map_err(|error| Error::step("mount the layers of an image", error))
+}
+
+fn mount_stack(stack: &Stack<'_>) -> Result<OwnedFd, Errno> {
+    match try_mount(stack, appends(rustix::system::uname().release().to_bytes())) {
+        Err((Errno::INVAL, true)) => try_mount(stack, false),
         other => other,
     }
-    .map_err(|(error, _)| Error::step(format!("mount the overlay of {}", overlay.upper.display()), error))
+    .map_err(|(error, _)| error)
 }
 
 /// Whether a kernel of this release has "lowerdir+" (Linux 6.7). An older one would say in its log that it was asked.
@@ -34,29 +59,31 @@ fn appends(release: &[u8]) -> bool {
 }
 
 /// The error, and whether it may be about "lowerdir+".
-fn try_mount(overlay: &Overlay, label: Option<&str>, one_by_one: bool) -> Result<OwnedFd, (Errno, bool)> {
+fn try_mount(stack: &Stack<'_>, one_by_one: bool) -> Result<OwnedFd, (Errno, bool)> {
     let plain = |error: Errno| (error, false);
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(plain)?;
     let _ = fsconfig_set_string(&fs, "source", "overlay");
     let mut held = Vec::new();
     let mut numbers = false;
     if one_by_one {
-        for lower in &overlay.lower {
+        for lower in stack.lower {
             let value = short(lower, &mut held).map_err(plain)?;
             fsconfig_set_string(&fs, "lowerdir+", value).map_err(|error| (error, true))?;
         }
     } else {
-        let lower = joined(&overlay.lower, &mut held).map_err(plain)?;
+        let lower = joined(stack.lower, &mut held).map_err(plain)?;
         numbers = lower.starts_with(|c: char| c.is_ascii_digit());
         let set = || fsconfig_set_string(&fs, "lowerdir", lower);
         if numbers { among_descriptors(set) } else { set() }.map_err(plain)?;
     }
-    set_path(fs.as_fd(), "upperdir", &overlay.upper, &mut held).map_err(plain)?;
-    set_path(fs.as_fd(), "workdir", &overlay.work, &mut held).map_err(plain)?;
-    if overlay.volatile {
+    if let Some((upper, work)) = stack.own {
+        set_path(fs.as_fd(), "upperdir", upper, &mut held).map_err(plain)?;
+        set_path(fs.as_fd(), "workdir", work, &mut held).map_err(plain)?;
+    }
+    if stack.volatile {
         fsconfig_set_flag(&fs, "volatile").map_err(plain)?;
     }
-    if let Some(label) = label {
+    if let Some(label) = stack.label {
         fsconfig_set_string(&fs, "context", label).map_err(plain)?;
     }
     // Kernels before 6.5 look the directories up at creation, later ones when they are set.
@@ -104,14 +131,14 @@ fn from_io(error: &std::io::Error) -> Errno {
 }
 
 /// All lower directories in one value: as they are, escaped, if that fits, else by numbers of descriptors.
-fn joined(lower: &[std::path::PathBuf], held: &mut Vec<OwnedFd>) -> Result<String, Errno> {
+fn joined(lower: &[PathBuf], held: &mut Vec<OwnedFd>) -> Result<String, Errno> {
     let plain: Option<Vec<String>> = lower.iter().map(|path| path.to_str().map(escaped)).collect();
     if let Some(text) =
         plain.map(|list| list.join(":")).filter(|text| text.len() <= LONGEST && !text.contains(','))
     {
         return Ok(text);
     }
-    let number = |path: &std::path::PathBuf| {
+    let number = |path: &PathBuf| {
         by_descriptor(path, held).map(|name| name.rsplit('/').next().unwrap_or_default().to_owned())
     };
     let names = lower.iter().map(number).collect::<Result<Vec<_>, _>>()?;
@@ -138,7 +165,7 @@ mod tests {
     fn separators_in_paths_are_escaped_and_long_lists_go_by_descriptor() {
         let mut held = Vec::new();
         assert_eq!(joined(&["/a:b".into(), "/c\\d".into()], &mut held).unwrap(), "/a\\:b:/c\\\\d");
-        let many: Vec<std::path::PathBuf> = (0..40).map(|_| format!("/{}", "./".repeat(60)).into()).collect();
+        let many: Vec<PathBuf> = (0..40).map(|_| format!("/{}", "./".repeat(60)).into()).collect();
         let text = joined(&many, &mut held).unwrap();
         assert_eq!(text.split(':').filter_map(|number| number.parse::<i32>().ok()).count(), 40);
         assert_eq!(held.len(), 40);
@@ -171,8 +198,8 @@ mod tests {
         }
         std::fs::write(lower[39].join("file"), "the lowest").unwrap();
         let (upper, work) = (dir.join("upper"), dir.join("work"));
-        let overlay = Overlay { lower, upper, work, volatile: false };
-        let mounted = try_mount(&overlay, None, false);
+        let own = Some((upper.as_path(), work.as_path()));
+        let mounted = try_mount(&Stack { lower: &lower, own, volatile: false, label: None }, false);
         let read = mounted
             .as_ref()
             .ok()

@@ -42,7 +42,7 @@ pub(crate) fn inspect(image: &ImageView, engine: &Engine, version: Version) -> I
         id: image.id.to_string(),
         repo_tags: image.repo_tags.clone(),
         repo_digests: image.repo_digests.clone(),
-        parent: image.parent.as_ref().map(ToString::to_string).or(before.then(String::new)),
+        parent: before.then(|| image.parent.as_ref().map(ToString::to_string).unwrap_or_default()),
         docker_version: before.then(String::new),
         comment: last_history.unwrap_or_default(),
         created: own.created.clone().unwrap_or_else(|| Timestamp(0).to_string()),

@@ -161,7 +161,7 @@ fn messages(
 }
 
 /// Work that goes on to its end, and is told, whoever listens: an archive that has come whole is taken in.
-async fn detached<T: Send + 'static>(
+pub(crate) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
     let failed = |error| proa_engine::Error::Internal(format!("a worker failed: {error}"));
@@ -277,7 +277,7 @@ pub(crate) async fn push(call: Call) -> Handled {
 }
 
 /// A name and perhaps a tag or digest beside it.
-fn reference(name: &str, tag: Option<&str>) -> Result<Reference, Failure> {
+pub(crate) fn reference(name: &str, tag: Option<&str>) -> Result<Reference, Failure> {
     let parsed: Reference =
         name.parse().map_err(|e: proa_oci::reference::InvalidReference| Failure::bad(e.to_string()))?;
     match tag {

@@ -2,6 +2,7 @@
 
 pub(crate) mod containers;
 pub(crate) mod exec;
+pub(crate) mod files;
 pub(crate) mod images;
 pub(crate) mod stats;
 pub(crate) mod streams;

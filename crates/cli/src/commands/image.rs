@@ -1,6 +1,6 @@
 //! Commands on images.
 
-use proa_client::{Verb, escape, file_body, full};
+use proa_client::{BodyStream, Verb, escape, file_body, full};
 use proa_docker_api::ImageDeleteItem;
 
 use super::{each, progress};
@@ -18,7 +18,7 @@ pub(crate) fn tagged(reference: &str) -> String {
     }
 }
 
-fn split(reference: &str) -> (&str, &str) {
+pub(crate) fn split(reference: &str) -> (&str, &str) {
     if let Some((name, digest)) = reference.split_once('@') {
         return (name, digest);
     }
@@ -94,7 +94,7 @@ pub(crate) async fn pull(app: &App, reference: &str, quiet: bool, to_stderr: boo
 }
 
 /// Refuses what is no reference before anything is asked of the engine.
-fn named(reference: &str, before: &str) -> Result<()> {
+pub(crate) fn named(reference: &str, before: &str) -> Result<()> {
     use proa_oci::reference::InvalidReference;
     match reference.parse::<proa_oci::reference::Reference>() {
         Ok(_) => Ok(()),
@@ -178,8 +178,13 @@ async fn save(app: &App) -> Result<()> {
     if output.is_none() && crate::terminal::stdout_is() {
         fail!("cowardly refusing to save to a terminal. Use the -o flag or redirect");
     }
-    let mut stream =
+    let stream =
         app.client.stream(Verb::GET, &format!("/images/get?{}", names.join("&")), &[], full("")).await?;
+    save_stream(stream, output).await
+}
+
+/// Writes an archive that comes to a file, which is there when it is whole only, or to standard output.
+pub(crate) async fn save_stream(mut stream: BodyStream, output: Option<&str>) -> Result<()> {
     let Some(path) = output else {
         while let Some(bytes) = stream.chunk().await? {
             super::pump::emit(&bytes)?;

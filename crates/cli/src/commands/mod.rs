@@ -2,8 +2,10 @@
 
 mod container;
 mod context;
+mod copy;
 mod df;
 mod exec;
+mod files;
 mod image;
 mod inspect;
 mod list;
@@ -32,6 +34,10 @@ pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
         "container attach" => run::attach(app).await,
         "container exec" => exec::exec(app).await,
         "container ls" => list::containers(app).await,
+        "container commit" => files::commit(app).await,
+        "container diff" => files::diff(app).await,
+        "container cp" => files::copy(app).await,
+        "container export" => files::export(app).await,
         "container logs" => logs::logs(app).await,
         "container update" => update::update(app).await,
         "system df" => df::df(app).await,

@@ -166,8 +166,12 @@ pub(crate) fn supported_flag(path: &str, flag: &str) -> bool {
 pub(crate) fn supported(path: &str) -> bool {
     const NAMES: &[&str] = &[
         "container attach",
+        "container commit",
+        "container cp",
         "container create",
+        "container diff",
         "container exec",
+        "container export",
         "container inspect",
         "container kill",
         "container logs",

@@ -24,6 +24,18 @@ pub enum Error {
         /// Why.
         problem: &'static str,
     },
+    /// An entry that would turn a directory of a container into something else, or the reverse.
+    #[error("cannot overwrite {old} {path:?} with {new} {into:?}")]
+    Kept {
+        /// What is there.
+        old: &'static str,
+        /// Where.
+        path: String,
+        /// What the entry is.
+        new: &'static str,
+        /// The directory that is unpacked into.
+        into: String,
+    },
     /// A limit that keeps archives from exhausting the host.
     #[error("the archive has more than {limit} {what}")]
     TooMuch {

@@ -6,6 +6,8 @@ mod pax;
 mod reader;
 mod writer;
 
+pub use crate::pack::{pack, pack_contents};
+pub use crate::unpack::{ExtractOptions, Owner, extract};
 pub use error::Error;
 pub use reader::{Limits, Reader, Tap};
 pub use writer::Writer;
@@ -80,4 +82,23 @@ impl Entry {
     pub fn name(&self) -> String {
         String::from_utf8_lossy(&self.path).into_owned()
     }
+}
+
+/// An archive that may be compressed, as a plain one; nothing at all is an empty archive.
+///
+/// # Errors
+/// [`Error::Broken`] when it is no archive, [`Error::Unsupported`] when it is compressed in another way,
+/// [`Error::Read`].
+pub fn plain<'a>(from: impl std::io::Read + Send + 'a) -> Result<impl std::io::BufRead + Send + 'a, Error> {
+    use std::io::{BufReader, Read};
+    let mut from = from;
+    let mut first = Vec::with_capacity(header::BLOCK);
+    from.by_ref().take(header::BLOCK as u64).read_to_end(&mut first).map_err(Error::Read)?;
+    let compression = match crate::layer::Compression::of(&first)? {
+        None if first.is_empty() => crate::layer::Compression::None,
+        other => other.ok_or(Error::Broken { at: 0, problem: "neither a tar archive nor gzip nor zstd" })?,
+    };
+    let whole = BufReader::with_capacity(64 << 10, std::io::Cursor::new(first).chain(from));
+    let plain = compression.reader(whole).map_err(Error::Compression)?;
+    Ok(BufReader::with_capacity(64 << 10, plain))
 }

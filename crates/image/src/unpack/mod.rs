@@ -9,6 +9,9 @@
 //! (kernel, Documentation/filesystems/overlayfs.rst); an entry of the same layer wins over its whiteout.
 //! Modes, times and attributes of directories come last: default ACLs and setgid bits must not spread to
 //! what is made in them, and times would change again.
+//!
+//! The same code unpacks into the tree of a container (`extract`), which others write to meanwhile. There the root of
+//! links is the container's, whiteouts mean nothing, and what is in the way is removed.
 
 mod attributes;
 mod path;
@@ -17,14 +20,15 @@ mod place;
 use crate::recipe::{Move, Recorder};
 use crate::tar::{Entry, Error, Kind, Limits, Reader};
 use attributes::Meta;
+pub(crate) use attributes::allowed;
 pub(crate) use path::clean;
-use place::Tree;
+use place::{Live, Tree};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat,
 };
 use std::fs::File;
 use std::io::{BufRead, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// What came of a layer.
@@ -61,16 +65,100 @@ pub(crate) fn unpack<R: BufRead>(
     Ok(Outcome { content, size, recipe, moves })
 }
 
+/// How an archive is unpacked into a tree that is in use.
+#[derive(Debug, Clone, Default)]
+pub struct ExtractOptions {
+    /// Who everything belongs to.
+    pub owner: Owner,
+    /// Whether a directory is never replaced by something else, nor the reverse.
+    pub keep_kind: bool,
+    /// The first part of all names, and what it becomes.
+    pub rename: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Who what is unpacked belongs to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Owner {
+    /// Whom the archive says.
+    #[default]
+    Archived,
+    /// This user and group.
+    One(u32, u32),
+    /// Who unpacks it, who may lack the right to give it away, or to set attributes.
+    Caller,
+}
+
+impl ExtractOptions {
+    /// The entry as it is to be unpacked.
+    fn adapt(&self, entry: &mut Entry) {
+        if let Owner::One(uid, gid) = self.owner {
+            (entry.uid, entry.gid) = (uid, gid);
+        }
+        if let Some((from, to)) = &self.rename {
+            rename(&mut entry.path, from, to);
+            if entry.kind == Kind::HardLink {
+                rename(&mut entry.link, from, to);
+            }
+        }
+    }
+}
+
+/// Gives the first part of a path another name. The root is no part, so everything lies below it.
+fn rename(path: &mut Vec<u8>, from: &[u8], to: &[u8]) {
+    let rest = match from {
+        b"/" | b"" => Some(path.as_slice()),
+        from => path.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with(b"/")),
+    };
+    if let Some(rest) = rest {
+        let slash: &[u8] = if rest.is_empty() || rest.starts_with(b"/") { b"" } else { b"/" };
+        *path = [to, slash, rest].concat();
+    }
+}
+
+/// Unpacks a plain archive into `dir`, which lies at `place` below `root`. Links lead from `root` on. Others may write
+/// to the tree meanwhile; callers have a umask of nothing.
+///
+/// # Errors
+/// [`Error`]; what was unpacked before stays.
+pub fn extract(
+    input: impl BufRead,
+    root: BorrowedFd<'_>,
+    (dir, place): (OwnedFd, &[u8]),
+    options: &ExtractOptions,
+) -> Result<(), Error> {
+    let failed = |source| Error::Write { path: String::from_utf8_lossy(place).into_owned(), source };
+    let root = root.try_clone_to_owned().map_err(failed)?;
+    let mut tree = Tree::live(
+        dir,
+        Live { root, place: place.to_vec(), keep_kind: options.keep_kind, owner: options.owner },
+    );
+    // What it takes is the container's own affair; names are bounded.
+    let limits = Limits { entries: u64::MAX, bytes: u64::MAX, ..Limits::default() };
+    let mut reader = Reader::new(input, Recorder::none(), limits);
+    let mut unpacked = || {
+        while let Some(mut entry) = reader.next_entry()? {
+            options.adapt(&mut entry);
+            add(&mut tree, &entry, &mut reader)?;
+        }
+        reader.finish()
+    };
+    let unpacked = unpacked();
+    let finished = tree.finish(false).map(drop);
+    unpacked.and(finished)
+}
+
 fn add<R: BufRead>(tree: &mut Tree, entry: &Entry, reader: &mut Reader<R, Recorder>) -> Result<(), Error> {
     let clean = path::clean(&entry.path).map_err(|problem| refused(entry, problem))?;
     let (parent, name) = path::split(&clean);
+    let live = tree.is_live();
     if clean.is_empty() {
         return match entry.kind {
+            Kind::Directory if live => Ok(()),
             Kind::Directory => tree.directory(Vec::new(), Meta::of(entry)),
             _ => Err(refused(entry, "would replace the root of the layer")),
         };
     }
-    if let Some(hidden) = name.strip_prefix(b".wh.") {
+    if let Some(hidden) = name.strip_prefix(b".wh.").filter(|_| !live) {
         return whiteout(tree, entry, parent, hidden);
     }
     let place = tree.place(parent, name, entry)?;
@@ -81,7 +169,7 @@ fn add<R: BufRead>(tree: &mut Tree, entry: &Entry, reader: &mut Reader<R, Record
         Kind::Symlink => {
             let link = entry.link.as_slice();
             tree.make(&place, entry, |dir, name| symlinkat(link, dir, name))?;
-            attributes::apply_at(place.dir.as_fd(), &place.name, entry)
+            attributes::apply_at(place.dir.as_fd(), &place.name, entry, tree.giving())
         }
         Kind::Character | Kind::Block | Kind::Fifo => {
             let kind = match entry.kind {
@@ -92,7 +180,7 @@ fn add<R: BufRead>(tree: &mut Tree, entry: &Entry, reader: &mut Reader<R, Record
             let device = makedev(entry.device.0, entry.device.1);
             let mode = Mode::from_raw_mode(entry.mode & 0o777);
             tree.make(&place, entry, |dir, name| mknodat(dir, name, kind, mode, device))?;
-            attributes::apply_at(place.dir.as_fd(), &place.name, entry)
+            attributes::apply_at(place.dir.as_fd(), &place.name, entry, tree.giving())
         }
     }
 }
@@ -116,7 +204,7 @@ fn directory(tree: &mut Tree, place: &place::Place, entry: &Entry) -> Result<(),
             false
         }
     };
-    tree.directory(place.path(), Meta::of(entry))?;
+    tree.directory(place.path(), Meta::of(entry).giving(tree.giving()))?;
     if !opaque {
         return Ok(());
     }
@@ -143,7 +231,7 @@ fn file<R: BufRead>(
             file.write_all(bytes).map_err(|source| Error::Write { path: entry.name(), source })
         })?;
     }
-    attributes::apply(file.as_fd(), &Meta::of(entry), entry)
+    attributes::apply(file.as_fd(), &Meta::of(entry).giving(tree.giving()), entry)
 }
 
 fn hard_link(tree: &mut Tree, place: &place::Place, entry: &Entry) -> Result<(), Error> {

@@ -1,14 +1,16 @@
 //! The directory tree a layer is unpacked into: where an entry goes, and clearing the way for it.
 
-use super::attributes::{self, Meta};
-use super::{failed, path, refused};
+use super::attributes::{self, Giving, Meta};
+use super::{Owner, failed, path, refused};
 use crate::recipe::Move;
-use crate::tar::{Entry, Error};
+use crate::tar::{Entry, Error, Kind};
 use rustix::fs::{
-    AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, renameat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, renameat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -50,10 +52,21 @@ struct Open {
     dir: Rc<OwnedFd>,
 }
 
-/// The tree of one layer.
+/// A tree that is in use by a container.
+pub(crate) struct Live {
+    /// The container's root.
+    pub(crate) root: OwnedFd,
+    /// Where the tree lies below it.
+    pub(crate) place: Vec<u8>,
+    pub(crate) keep_kind: bool,
+    pub(crate) owner: Owner,
+}
+
+/// The tree of one layer, or a directory of a container.
 pub(crate) struct Tree {
     home: PathBuf,
     root: Rc<OwnedFd>,
+    live: Option<Live>,
     open: Vec<Open>,
     directories: BTreeMap<Vec<u8>, Meta>,
     whiteouts: BTreeSet<Vec<u8>>,
@@ -68,9 +81,33 @@ impl Tree {
     pub(crate) fn open(home: &Path) -> Result<Self, Error> {
         let opened = File::open(home.join("fs"));
         let root = opened.map_err(|source| Error::Write { path: home.display().to_string(), source })?;
-        Ok(Self {
+        Ok(Self::at(home, root.into(), None))
+    }
+
+    /// The directory `dir` of a tree in use.
+    pub(crate) fn live(dir: OwnedFd, live: Live) -> Self {
+        Self::at(Path::new(""), dir, Some(live))
+    }
+
+    /// How entries get their owners.
+    pub(crate) fn giving(&self) -> Giving {
+        match self.live.as_ref().map(|live| live.owner) {
+            None => Giving::FromRoot,
+            Some(Owner::Caller) => Giving::Nothing,
+            Some(Owner::Archived | Owner::One(..)) => Giving::FromAnyone,
+        }
+    }
+
+    /// Whether others write to it meanwhile.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    fn at(home: &Path, root: OwnedFd, live: Option<Live>) -> Self {
+        Self {
             home: home.into(),
-            root: Rc::new(root.into()),
+            root: Rc::new(root),
+            live,
             open: Vec::new(),
             directories: BTreeMap::new(),
             whiteouts: BTreeSet::new(),
@@ -78,7 +115,7 @@ impl Tree {
             shadow: None,
             files: 0,
             remembered: 0,
-        })
+        }
     }
 
     /// Where `name` in `parent` goes; makes directories on the way that no entry has named.
@@ -124,29 +161,24 @@ impl Tree {
 
     /// Opens a directory of the tree, and tells its path without links.
     fn resolve(&self, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), Errno> {
-        let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        match self.open_dir(path, strict) {
+        let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        if let Some(live) = &self.live {
+            // Mounts of the container belong to it.
+            let dir = match open_dir(self.root.as_fd(), path, strict) {
+                Err(Errno::LOOP) => open_dir(live.root.as_fd(), &path::join(&live.place, path), inside),
+                other => other,
+            };
+            return Ok((dir?, path.to_vec()));
+        }
+        match open_dir(self.root.as_fd(), path, strict | ResolveFlags::NO_XDEV) {
             Err(Errno::LOOP) => {
-                let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-                let dir = self.open_dir(path, inside)?;
+                let dir = open_dir(self.root.as_fd(), path, inside | ResolveFlags::NO_XDEV)?;
                 let canonical = self.canonical(dir.as_fd())?;
                 Ok((dir, canonical))
             }
             other => Ok((other?, path.to_vec())),
         }
-    }
-
-    /// openat2(2) for a directory. A link with `..` in it makes the kernel answer `EAGAIN` whenever anything was
-    /// renamed or mounted on the host meanwhile: it cannot rule out an escape then, and asks to try again.
-    fn open_dir(&self, path: &[u8], resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        for _ in 0..MAX_TRIES {
-            match openat2(&self.root, path, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN | Errno::INTR) => std::thread::yield_now(),
-                other => return other,
-            }
-        }
-        Err(Errno::AGAIN)
     }
 
     /// The path of an open directory of the tree.
@@ -172,7 +204,10 @@ impl Tree {
             };
             let dir = dir.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
             match mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
-                Ok(()) => self.directory(path::join(&canonical, name), Meta::implied())?,
+                Ok(()) => {
+                    let meta = Meta::implied().giving(self.giving());
+                    self.directory(path::join(&canonical, name), meta)?;
+                }
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(failed(entry, errno)),
             }
@@ -197,9 +232,40 @@ impl Tree {
         made.map_err(|errno| failed(entry, errno))
     }
 
+    /// Removes what is at `place` in a container's directory.
+    fn replace(&mut self, place: &Place, entry: &Entry) -> Result<(), Error> {
+        let failed = |errno| failed(entry, errno);
+        let name = CString::new(place.name.as_slice()).map_err(|_| failed(Errno::INVAL))?;
+        let here = statat(place.dir.as_fd(), name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW);
+        let here = match here {
+            Err(Errno::NOENT) => return Ok(()),
+            here => here.map_err(failed)?,
+        };
+        let (old, new) = (FileType::from_raw_mode(here.st_mode).is_dir(), entry.kind == Kind::Directory);
+        if let Some(live) = self.live.as_ref().filter(|live| live.keep_kind && old != new) {
+            let word = |directory| if directory { "directory" } else { "non-directory" };
+            let text = |path: &[u8]| format!("/{}", String::from_utf8_lossy(path));
+            return Err(Error::Kept {
+                old: word(old),
+                path: text(&path::join(&live.place, &place.path())),
+                new: word(new),
+                into: text(&live.place),
+            });
+        }
+        proa_sys::tree::remove(place.dir.as_fd(), &name)
+            .map_err(|error| Error::Write { path: entry.name(), source: error.source })?;
+        let path = place.path();
+        self.open.clear();
+        self.directories.retain(|below, _| !path::within(below, &path));
+        Ok(())
+    }
+
     /// Takes what is at `place` out of the way: a whiteout is dropped, anything else is kept in `shadow`,
     /// because the recipe may need its bytes.
     fn clear(&mut self, place: &Place, entry: &Entry) -> Result<(), Error> {
+        if self.is_live() {
+            return self.replace(place, entry);
+        }
         let path = place.path();
         if self.whiteouts.remove(&path) {
             let removed = unlinkat(place.dir.as_fd(), place.name.as_slice(), AtFlags::empty());
@@ -285,7 +351,11 @@ impl Tree {
                 attributes::set(self.root.as_fd(), meta).map_err(failed)?;
                 continue;
             }
-            let (dir, _) = self.resolve(path).map_err(failed)?;
+            let dir = match self.resolve(path) {
+                // The container took it away.
+                Err(Errno::NOENT | Errno::NOTDIR) if self.is_live() => continue,
+                other => other.map_err(failed)?.0,
+            };
             attributes::set(dir.as_fd(), meta).map_err(failed)?;
         }
         if !keep_moves && self.shadow.is_some() {
@@ -293,4 +363,17 @@ impl Tree {
         }
         Ok(if keep_moves { self.moves } else { Vec::new() })
     }
+}
+
+/// openat2(2) for a directory. A link with `..` in it makes the kernel answer `EAGAIN` whenever anything was renamed or
+/// mounted on the host meanwhile: it cannot rule out an escape then, and asks to try again.
+fn open_dir(root: BorrowedFd<'_>, path: &[u8], resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for _ in 0..MAX_TRIES {
+        match openat2(root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+    Err(Errno::AGAIN)
 }

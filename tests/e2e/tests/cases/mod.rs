@@ -8,6 +8,7 @@ mod disk;
 mod emulation;
 mod errors;
 mod exec;
+mod files;
 mod health;
 mod images;
 mod lifecycle;
@@ -33,6 +34,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     runtimes::add(suite);
     attach::add(suite);
     exec::add(suite);
+    files::add(suite);
     health::add(suite);
     logs::add(suite);
     limits::add(suite);
