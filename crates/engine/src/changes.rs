@@ -2,6 +2,7 @@
 
 use crate::container::Container;
 use crate::engine::blocking;
+use crate::health::HealthCheck;
 use crate::record::ContainerRecord;
 use crate::spec::ContainerSpec;
 use crate::state::State;
@@ -189,7 +190,7 @@ fn of_container(spec: &ContainerSpec, image: &ExecConfig) -> ExecConfig {
         working_dir: spec.working_dir.clone(),
         labels: spec.labels.clone(),
         stop_signal: spec.stop_signal.clone(),
-        healthcheck: spec.healthcheck.clone(),
+        healthcheck: spec.healthcheck.as_ref().and_then(|check| serde_json::to_value(check).ok()),
         shell: spec.shell.clone().or_else(|| image.shell.clone()),
         on_build: None,
         args_escaped: false,
@@ -229,7 +230,15 @@ fn merge(config: &mut ExecConfig, own: ExecConfig) {
             config.entrypoint = own.entrypoint;
         }
     }
-    config.healthcheck = config.healthcheck.take().or(own.healthcheck);
+    let asked = config.healthcheck.as_ref().and_then(HealthCheck::of_image);
+    config.healthcheck = match (asked, own.healthcheck.as_ref().and_then(HealthCheck::of_image)) {
+        (Some(mut check), Some(own)) => {
+            check.inherit(&own);
+            serde_json::to_value(check).ok()
+        }
+        (None, _) => own.healthcheck,
+        (Some(_), None) => config.healthcheck.take(),
+    };
     config.shell = config.shell.take().or(own.shell);
 }
 
