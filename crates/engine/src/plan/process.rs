@@ -227,6 +227,10 @@ mod tests {
         let image = ExecConfig { env: vec!["A=1".into(), "B=2".into()], ..ExecConfig::default() };
         let spec =
             ContainerSpec { env: vec!["A=x=y".into(), "B".into(), "C=3".into()], ..ContainerSpec::default() };
-        assert_eq!(environment(&spec, &image), ["A=x=y", "C=3"]);
+        let kept = environment(&spec, &image);
+        assert_eq!(kept, ["A=x=y", "B", "C=3"]);
+        let mut all = vec!["B=base".to_owned()];
+        kept.iter().for_each(|entry| merge(&mut all, entry));
+        assert_eq!(all, ["A=x=y", "C=3"]);
     }
 }
