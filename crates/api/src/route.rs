@@ -110,6 +110,7 @@ routes! {
     POST "/networks/prune" => upkeep::networks_prune;
     GET "/volumes/{name}" => volumes::inspect;
     DELETE "/volumes/{name}" => volumes::remove;
+    PUT "/volumes/{name}" => volumes::update;
     ;
     GET "/containers/{id}/checkpoints";
     POST "/containers/{id}/checkpoints";
@@ -118,7 +119,6 @@ routes! {
     POST "/build/cancel";
     GET "/images/search";
     GET "/images/{name...}/attestations";
-    PUT "/volumes/{name}";
     POST "/networks/create";
     DELETE "/networks/{id}";
     POST "/networks/{id}/connect";

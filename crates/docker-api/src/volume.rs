@@ -29,5 +29,6 @@ crate::wire::wire! {
         driver: String, skip "String::is_empty";
         driver_opts: BTreeMap<String, String>, skip "BTreeMap::is_empty";
         labels: BTreeMap<String, String>, skip "BTreeMap::is_empty";
+        cluster_volume_spec: Option<Value>, skip "Option::is_none";
     }
 }

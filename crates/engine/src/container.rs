@@ -6,6 +6,7 @@ use crate::state::{State, Transition};
 use proa_shim::{AttachRequest, Shim};
 use proa_types::{ContainerId, SandboxId};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -20,6 +21,8 @@ pub(crate) struct Container {
     live: Mutex<Option<Arc<Live>>>,
     /// Streams of clients that attached before the start.
     early: Mutex<Vec<(AttachRequest, OwnedFd)>>,
+    /// How often in a row its policy has started it again after a short run: the pauses grow with it.
+    pub(crate) short_runs: AtomicU32,
     /// Its root, mounted ahead of the start.
     mounted: Mutex<Option<OwnedFd>>,
     /// Looks at its files that are under way.
@@ -69,6 +72,7 @@ impl Container {
             releasing: Arc::default(),
             live: Mutex::new(None),
             early: Mutex::default(),
+            short_runs: AtomicU32::new(0),
             mounted: Mutex::default(),
             views: Mutex::default(),
             progress: watch::channel(Progress { running, ..Progress::default() }).0,
@@ -88,6 +92,15 @@ impl Container {
     /// Changes the record.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut ContainerRecord) -> T) -> T {
         change(&mut lock(&self.record))
+    }
+
+    /// Refuses what cannot be done while its policy is about to start it again.
+    pub(crate) fn not_restarting(&self) -> Result<(), Error> {
+        if self.with(|record| record.state.is_restarting()) {
+            let text = format!("Container {} is restarting, wait until the container is running", self.id);
+            return Err(Error::Conflict(text));
+        }
+        Ok(())
     }
 
     pub(crate) fn state(&self) -> State {

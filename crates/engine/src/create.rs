@@ -105,8 +105,10 @@ impl Engine {
             self.give_files(container, &record, &image.layers)?;
             passage("create.snapshot");
             for volume in &volumes {
-                let made = self.volumes.create(volume)?;
-                self.events_volume("create", &made.name);
+                let (volume, made) = self.volumes.ensure(volume)?;
+                if made {
+                    self.events_volume("create", &volume.name);
+                }
             }
             self.keep(&record)?;
             self.index().insert(Arc::clone(container));

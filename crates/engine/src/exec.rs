@@ -213,6 +213,7 @@ async fn blamed(container: &Arc<Container>, error: Error) -> Error {
 }
 
 fn runs(container: &Container) -> Result<(), Error> {
+    container.not_restarting()?;
     match container.state() {
         State::Running(_) => Ok(()),
         State::Paused(_) => Err(Error::Conflict(format!(

@@ -2,11 +2,12 @@
 
 use crate::container::{Container, Live};
 use crate::engine::{blocking, passage};
-use crate::state::{State, Transition};
+use crate::state::{Impossible, State, Transition};
 use crate::{Engine, Error, health};
 use proa_shim::{Event, ExitRecord};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -84,7 +85,13 @@ impl Engine {
         let releasing = Arc::clone(&container.releasing).lock_owned().await;
         let (endpoint, published) = container.with(|r| (r.endpoint.clone(), r.published.clone()));
         let departure = self.leaving.begin(&published);
-        if container.apply(transition).is_err() {
+        let ended = container.change(|record| {
+            record.state = record.state.apply(transition)?;
+            // Counted now, as docker does: the pause belongs to the restart that follows it.
+            record.restart_count += u32::from(restarting);
+            Ok::<_, Impossible>(())
+        });
+        if ended.is_err() {
             return;
         }
         // Nobody is shown an address or a port that is about to be another's.
@@ -125,7 +132,10 @@ impl Engine {
             let ran = started.map_or(Duration::ZERO, |at| {
                 Duration::from_nanos(u64::try_from(exit.at.0.saturating_sub(at.0)).unwrap_or(0))
             });
-            self.again(container, if ran >= LONG_RUN { 0 } else { count });
+            if ran >= LONG_RUN {
+                container.short_runs.store(0, Ordering::Relaxed);
+            }
+            self.again(container);
         }
     }
 
@@ -144,9 +154,10 @@ impl Engine {
         self.spawner.reap();
     }
 
-    /// Starts a container again after a pause, unless a user decides otherwise meanwhile.
-    pub(crate) fn again(self: &Arc<Self>, container: &Arc<Container>, count: u32) {
-        let pause = PAUSE.saturating_mul(1 << count.min(10)).min(LONGEST);
+    /// Starts a container again after a pause, unless a user decides otherwise meanwhile. Each pause is twice as long as
+    /// the one before.
+    pub(crate) fn again(self: &Arc<Self>, container: &Arc<Container>) {
+        let pause = pause(container.short_runs.fetch_add(1, Ordering::Relaxed));
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
@@ -165,23 +176,28 @@ impl Engine {
             if !due || self.is_closing() {
                 return;
             }
-            container
-                .change(|record| (record.restart_count, record.healing) = (record.restart_count + 1, false));
+            // `always` starts also what a user had stopped before the engine ended.
+            container.change(|record| (record.healing, record.stopped_by_user) = (false, false));
             if let Err(error) = self.start_locked(container).await {
                 tracing::warn!(container = container.id.short(), %error, "a restart failed");
                 let (policy, count) =
                     container.with(|record| (record.spec.host.restart.clone(), record.restart_count));
                 if policy.wants(128, count, false) {
                     container.change(|record| {
+                        record.restart_count += 1;
                         if let State::Exited(exit) = &mut record.state {
                             exit.restarting = true;
                         }
                     });
-                    self.again(container, count);
+                    self.again(container);
                 }
             }
         })
     }
+}
+
+fn pause(short_runs: u32) -> Duration {
+    PAUSE.saturating_mul(1 << short_runs.min(10)).min(LONGEST)
 }
 
 fn listening(socket: OwnedFd) -> Result<UnixDatagram, Error> {
@@ -193,4 +209,15 @@ fn listening(socket: OwnedFd) -> Result<UnixDatagram, Error> {
 async fn listen_again(live: &Arc<Live>) -> Result<UnixDatagram, Error> {
     let live = Arc::clone(live);
     listening(blocking(move || Ok(live.shim.events()?)).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        let pauses: Vec<_> = [0, 1, 2, 8, 9, 10, u32::MAX].map(|runs| pause(runs).as_millis()).into();
+        assert_eq!(pauses, [100, 200, 400, 25_600, 51_200, 60_000, 60_000]);
+    }
 }

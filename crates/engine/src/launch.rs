@@ -19,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What a sandbox is to run.
 struct Bundle {
@@ -46,8 +47,13 @@ impl Engine {
             State::Removing => {
                 return Err(Error::Conflict("container is marked for removal and cannot be started".into()));
             }
+            // Its policy starts it in a moment.
+            State::Exited(exit) if exit.restarting => {
+                return Err(Error::NotModified(format!("container {} is restarting", container.id)));
+            }
             State::Created | State::Exited(_) => {}
         }
+        container.short_runs.store(0, Ordering::Relaxed);
         container.change(|record| {
             (record.stopped_by_user, record.restart_count, record.healing) = (false, 0, false);
         });
@@ -109,7 +115,8 @@ impl Engine {
         let mut record = container.record();
         let mut root = Root::of(&self.images, container, &record)?;
         let mounted = self.mount_volumes(&mut record, &mut root);
-        mounted.and_then(|()| self.launch_mounted(container, &record, root)).inspect_err(|_| {
+        // Parts of volumes are named by these descriptors until they are mounted.
+        mounted.and_then(|_parts| self.launch_mounted(container, &record, root)).inspect_err(|_| {
             self.unmount_volumes(&record);
         })
     }
@@ -372,8 +379,8 @@ impl Engine {
     }
 
     /// Makes the sources of a container's mounts reachable, and says where those of volumes are.
-    fn mount_volumes(&self, record: &mut ContainerRecord, root: &mut Root) -> Result<(), Error> {
-        let id = record.id.clone();
+    fn mount_volumes(&self, record: &mut ContainerRecord, root: &mut Root) -> Result<Vec<OwnedFd>, Error> {
+        let (id, mut parts) = (record.id.clone(), Vec::new());
         for mount in &mut record.mounts {
             match mount.kind.as_str() {
                 "bind" if !mount.source.exists() => {
@@ -381,11 +388,14 @@ impl Engine {
                     std::fs::create_dir_all(&mount.source)
                         .map_err(Error::io(mount.source.display().to_string()))?;
                 }
-                "volume" => mount.source = self.mount_volume(&id, mount, root)?,
+                "volume" => {
+                    mount.source = self.mount_volume(&id, mount, root)?;
+                    parts.extend(self.volume_part(mount)?);
+                }
                 _ => {}
             }
         }
-        Ok(())
+        Ok(parts)
     }
 
     pub(crate) fn unmount_volumes(&self, record: &ContainerRecord) {

@@ -7,8 +7,9 @@ use crate::state::{State, Transition};
 use crate::wait::{Wait, WaitCondition};
 use crate::{Engine, Error};
 use proa_state::Durability;
-use proa_types::{ContainerName, Signal};
+use proa_types::{ContainerName, ErrorKind, Kinded, Signal};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Seconds a container gets to stop where nothing else is said.
@@ -30,18 +31,31 @@ impl Engine {
         let container = self.find(container)?;
         let _operation = container.operation.lock().await;
         if container.state().run().is_none() {
-            let restarting = matches!(container.state(), State::Exited(exit) if exit.restarting);
-            container.change(|record| (record.stopped_by_user, record.healing) = (true, false));
-            if restarting {
-                container.apply(Transition::GiveUp)?;
-                return self.note(&container.record());
+            if self.give_up(&container)? {
+                self.tell(&container, "stop", &[]);
+                return Ok(());
             }
+            container.change(|record| record.stopped_by_user = true);
             return Err(Error::NotModified(format!("container {} is already stopped", container.id)));
         }
         self.stop_locked(&container, timeout, signal).await?;
         self.tell(&container, "stop", &[]);
         self.gone(&container).await;
         Ok(())
+    }
+
+    /// Does not start again one that was about to be; whether it was.
+    fn give_up(&self, container: &Arc<Container>) -> Result<bool, Error> {
+        let restarting = container.change(|record| {
+            let given_up = record.state.is_restarting().then(|| record.state.apply(Transition::GiveUp));
+            let Some(Ok(state)) = given_up else { return false };
+            (record.state, record.stopped_by_user, record.healing) = (state, true, false);
+            true
+        });
+        if restarting {
+            self.note(&container.record())?;
+        }
+        Ok(restarting)
     }
 
     /// Stops a running container whose operation lock is held.
@@ -106,8 +120,14 @@ impl Engine {
         let Some(live) = container.live() else { return Ok(()) };
         self.tell(container, "kill", &[("signal", signal.number().to_string())]);
         let sent = blocking(move || Ok(live.shim.signal(None, signal.number())?)).await;
-        // It may have ended a moment ago.
-        if container.state().run().is_none() { Ok(()) } else { sent }
+        match sent {
+            // It ended a moment ago, whether that is known here already or not.
+            Err(error) if container.state().run().is_none() || error.kind() == ErrorKind::Conflict => {
+                tracing::debug!(container = container.id.short(), %error, "a signal came late");
+                Ok(())
+            }
+            sent => sent,
+        }
     }
 
     pub(crate) async fn kill_all(&self, container: &Arc<Container>) -> Result<(), Error> {
@@ -120,6 +140,13 @@ impl Engine {
     /// [`Error::Conflict`] when it does not run.
     pub async fn kill(self: &Arc<Self>, container: &str, signal: Signal) -> Result<(), Error> {
         let found = self.find(container)?;
+        if found.state().is_restarting() {
+            // It may be starting right now.
+            let _operation = found.operation.lock().await;
+            if self.give_up(&found)? {
+                return Ok(());
+            }
+        }
         if found.state().run().is_none() {
             return Err(Error::Conflict(format!(
                 "cannot kill container: {container}: container {} is not running",
@@ -166,6 +193,7 @@ impl Engine {
         container.change(|record| {
             (record.stopped_by_user, record.restart_count, record.healing) = (false, 0, false);
         });
+        container.short_runs.store(0, Ordering::Relaxed);
         self.start_locked(&container).await?;
         self.tell(&container, "restart", &[]);
         Ok(())
@@ -178,6 +206,7 @@ impl Engine {
     pub async fn pause(&self, container: &str) -> Result<(), Error> {
         let container = self.find(container)?;
         let _operation = container.operation.lock().await;
+        container.not_restarting()?;
         container
             .state()
             .apply(Transition::Pause)

@@ -120,7 +120,8 @@ impl Engine {
                     || options.limit > 0
                     || filters.has("status")
                     || filters.has("exited")
-                    || record.state.run().is_some();
+                    || record.state.run().is_some()
+                    || record.state.is_restarting();
                 shown
                     && before.is_none_or(|at| record.created.0 < at)
                     && since.is_none_or(|at| record.created.0 > at)
@@ -176,7 +177,7 @@ fn health_word(record: &ContainerRecord) -> &'static str {
 }
 
 /// Docker's name filter is a regular expression; the parts of it that are used are `^`, `$` and plain text.
-fn name_matches(name: &str, pattern: &str) -> bool {
+pub(crate) fn name_matches(name: &str, pattern: &str) -> bool {
     let (bare, from_start) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
     let (bare, to_end) = bare.strip_suffix('$').map_or((bare, false), |rest| (rest, true));
     let plain = name.trim_start_matches('/');

@@ -64,7 +64,6 @@ impl Engine {
         for mut mount in mounts.into_iter().filter(|mount| mount.kind != "tmpfs") {
             mount.writable &= mode != "ro";
             mount.copy = false;
-            mount.anonymous = false;
             settled.mounts.retain(|known| known.destination != mount.destination);
             settled.mounts.push(mount);
         }
@@ -202,6 +201,9 @@ fn long(mount: &MountSpec) -> Result<(MountPoint, Option<VolumeSpec>), Error> {
         non_recursive: mount.non_recursive,
         ..MountPoint::default()
     };
+    if !is_inside(&mount.subpath) {
+        return Err(bad("subpath must be a relative path within the volume".into()));
+    }
     match mount.kind.as_str() {
         "bind" => {
             let source = Path::new(&mount.source);
@@ -228,7 +230,8 @@ fn long(mount: &MountSpec) -> Result<(MountPoint, Option<VolumeSpec>), Error> {
             let (base, volume) = anonymous(&point.destination);
             let volume =
                 VolumeSpec { labels: mount.labels.clone(), options: mount.driver_options.clone(), ..volume };
-            Ok((MountPoint { writable: point.writable, copy: !mount.no_copy, ..base }, Some(volume)))
+            let (writable, subpath, copy) = (point.writable, mount.subpath.clone(), copies(mount));
+            Ok((MountPoint { writable, subpath, copy, ..base }, Some(volume)))
         }
         "volume" => {
             let driver = if mount.driver.is_empty() { "local" } else { &mount.driver };
@@ -240,26 +243,48 @@ fn long(mount: &MountSpec) -> Result<(MountPoint, Option<VolumeSpec>), Error> {
                 labels: mount.labels.clone(),
             };
             point.mode = "z".into();
-            Ok(named(point, &mount.source, !mount.no_copy, volume))
+            point.subpath.clone_from(&mount.subpath);
+            Ok(named(point, &mount.source, copies(mount), volume))
         }
-        "tmpfs" => {
-            let mut options = Vec::new();
-            if mount.tmpfs_size > 0 {
-                options.push(format!("size={}", mount.tmpfs_size));
-            }
-            if mount.tmpfs_mode > 0 {
-                options.push(format!("mode={:o}", mount.tmpfs_mode));
-            }
-            let mut made = tmpfs(&mount.target, &options.join(","))?;
-            made.options.retain(|option| option != "noexec" || mount.tmpfs_mode == 0);
-            made.writable = !mount.readonly;
-            Ok((made, None))
-        }
+        "tmpfs" => Ok((long_tmpfs(mount)?, None)),
         "" => Err(Error::Invalid("mount type must not be empty: write type=bind, volume or tmpfs".into())),
         other => {
             Err(Error::Invalid(format!("mount type {other:?} is not supported: use bind, volume or tmpfs")))
         }
     }
+}
+
+fn long_tmpfs(mount: &MountSpec) -> Result<MountPoint, Error> {
+    let mut options = Vec::new();
+    if mount.tmpfs_size > 0 {
+        options.push(format!("size={}", mount.tmpfs_size));
+    }
+    if mount.tmpfs_mode > 0 {
+        options.push(format!("mode={:o}", mount.tmpfs_mode));
+    }
+    let mut made = tmpfs(&mount.target, &options.join(","))?;
+    made.options.retain(|option| option != "noexec" || mount.tmpfs_mode == 0);
+    made.writable = !mount.readonly;
+    Ok(made)
+}
+
+/// Whether a path of a volume can only be below it.
+fn is_inside(subpath: &str) -> bool {
+    let mut depth = 0_i32;
+    Path::new(subpath).components().all(|part| {
+        depth += match part {
+            Component::Normal(_) => 1,
+            Component::ParentDir => -1,
+            Component::CurDir => 0,
+            Component::RootDir | Component::Prefix(_) => return false,
+        };
+        depth >= 0
+    })
+}
+
+/// Whether a new volume takes the image's files: a part of it is there already, and none of them its own.
+fn copies(mount: &MountSpec) -> bool {
+    !mount.no_copy && mount.subpath.is_empty()
 }
 
 /// `--tmpfs TARGET:OPTIONS`, with docker's defaults.
@@ -330,6 +355,16 @@ mod tests {
         assert!(bind("/anon").unwrap().0.anonymous);
         for bad in ["", ":", "/a:", ":/b", "/a:b", "/a:/b:wrong", "/a:/b:ro:x", "x:/", "rel"] {
             assert!(bind(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_subpath_stays_in_its_volume() {
+        for inside in ["", "a", "a/b", "./a", "a/../b", "a/.."] {
+            assert!(is_inside(inside), "{inside}");
+        }
+        for outside in ["/", "/a", "..", "a/../..", "../a", "a/../../b"] {
+            assert!(!is_inside(outside), "{outside}");
         }
     }
 

@@ -80,6 +80,9 @@ pub struct MountPoint {
     pub writable: bool,
     /// Propagation of a bind.
     pub propagation: String,
+    /// Path in the volume, if not the whole of it is mounted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
     /// Whether mounts below the source are left out.
     #[serde(default)]
     pub non_recursive: bool,

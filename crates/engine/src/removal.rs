@@ -54,7 +54,7 @@ impl Engine {
                     return Ok(());
                 }
             }
-            state if state.run().is_some() => {
+            state if state.run().is_some() || state.is_restarting() && !options.force => {
                 let status = state.status();
                 return Err(Error::Conflict(format!(
                     "cannot remove container \"/{}\": container is {status}: stop the container before removing or force remove",

@@ -44,13 +44,12 @@ impl Engine {
             let _ = self.remove_locked(&container, true).await;
         }
         for container in again {
-            let count = container.with(|record| record.restart_count);
             container.change(|record| {
                 if let State::Exited(exit) = &mut record.state {
                     exit.restarting = true;
                 }
             });
-            self.again(&container, count.min(1));
+            self.again(&container);
         }
         self.keep_up();
         self.open_pool();
@@ -285,11 +284,16 @@ fn sort(
     if auto_remove && rebooted {
         return gone.push(Arc::clone(container));
     }
-    // `always` starts also what a user had stopped, when the engine starts.
-    let always = policy.name == "always" && !matches!(state, State::Created);
-    let healing = container.with(crate::health::restarts);
-    let wants = healing || policy.wants(code, count, stopped);
-    if (ended_meanwhile || was_restarting) && wants || always {
+    let has_run = matches!(&state, State::Exited(exit) if !exit.started_at.is_never());
+    let back = match policy.name.as_str() {
+        // When the engine starts, `always` starts also what a user had stopped.
+        "always" => has_run,
+        // The engine may have stopped it when it ended.
+        "unless-stopped" => has_run && !stopped,
+        _ => (ended_meanwhile || was_restarting) && policy.wants(code, count, stopped),
+    };
+    let healing = (ended_meanwhile || was_restarting) && container.with(crate::health::restarts);
+    if back || healing {
         again.push(Arc::clone(container));
     }
 }

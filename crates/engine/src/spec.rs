@@ -175,6 +175,8 @@ plain! {
         pub create_source: bool,
         /// Whether a new volume stays empty.
         pub no_copy: bool,
+        /// Path in the volume; the whole of it if empty.
+        pub subpath: String,
         /// Labels of a new volume.
         pub labels: Labels,
         /// Driver of a new volume.

@@ -144,13 +144,18 @@ impl State {
         }
     }
 
+    /// Whether it has ended and is about to be started again.
+    pub fn is_restarting(&self) -> bool {
+        matches!(self, Self::Exited(exit) if exit.restarting)
+    }
+
     /// Docker's word for it.
     pub fn status(&self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Running(_) => "running",
             Self::Paused(_) => "paused",
-            Self::Exited(exit) if exit.restarting => "restarting",
+            Self::Exited(_) if self.is_restarting() => "restarting",
             // A start that failed, of one that has never run.
             Self::Exited(exit) if exit.started_at.is_never() && !exit.error.is_empty() => "created",
             Self::Exited(_) => "exited",

@@ -7,8 +7,10 @@ use crate::root::Root;
 use crate::{Engine, Error};
 use proa_types::{ContainerId, Filters};
 use proa_volume::{Volume, VolumeSpec};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,8 +24,10 @@ impl Engine {
     /// [`Error::Volume`].
     pub async fn volume_create(self: &Arc<Self>, spec: VolumeSpec) -> Result<Volume, Error> {
         let engine = Arc::clone(self);
-        let volume = blocking(move || Ok(engine.volumes.create(&spec)?)).await?;
-        self.events_volume("create", &volume.name);
+        let (volume, made) = blocking(move || Ok(engine.volumes.ensure(&spec)?)).await?;
+        if made {
+            self.events_volume("create", &volume.name);
+        }
         Ok(volume)
     }
 
@@ -35,13 +39,14 @@ impl Engine {
         if let Some(key) = filters.unknown_key(&["dangling", "driver", "label", "name"]) {
             return Err(Error::Invalid(format!("invalid filter '{key}'")));
         }
+        let dangling = dangling(filters)?;
         let mut all = self.volumes.list()?;
         all.retain(|volume| {
             let unused = || self.volumes.users(&volume.name).is_ok_and(|users| users.is_empty());
-            filters.any("name", |text| volume.name.contains(text))
+            filters.any("name", |text| crate::list::name_matches(&volume.name, text))
                 && filters.any("driver", |text| volume.driver == text)
                 && filters.labels_match(&volume.labels)
-                && filters.any("dangling", |text| matches!(text, "1" | "true") == unused())
+                && dangling.is_none_or(|wanted| wanted == unused())
         });
         Ok(all)
     }
@@ -89,4 +94,42 @@ impl Engine {
         }
         Ok(self.volumes.mount(&mount.name, id)?)
     }
+
+    /// Where only a part of a mounted volume is wanted: its source becomes a path that means this file, whatever a
+    /// container that shares the volume does to the name meanwhile, as long as the descriptor is open.
+    pub(crate) fn volume_part(&self, mount: &mut MountPoint) -> Result<Option<OwnedFd>, Error> {
+        if mount.subpath.is_empty() {
+            return Ok(None);
+        }
+        let volume = self.volumes.directory(&mount.name)?;
+        let (flags, none) = (OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let part = rustix::fs::openat2(&volume, mount.subpath.as_str(), flags, none, resolve);
+        let part = part.map_err(|error| {
+            let path = mount.source.join(&mount.subpath);
+            let why = match error {
+                Errno::XDEV => "it leads out of the volume".into(),
+                error => std::io::Error::from(error).to_string(),
+            };
+            Error::Invalid(format!("cannot access path {}: {why}", path.display()))
+        })?;
+        mount.source = format!("/proc/{}/fd/{}", std::process::id(), part.as_raw_fd()).into();
+        Ok(Some(part))
+    }
+}
+
+/// Whether those are wanted that nobody uses, if that is asked.
+fn dangling(filters: &Filters) -> Result<Option<bool>, Error> {
+    let mut wanted = None;
+    for text in filters.values("dangling") {
+        let value = match text {
+            "1" | "true" => true,
+            "0" | "false" => false,
+            other => return Err(Error::Invalid(format!("invalid filter 'dangling={other}'"))),
+        };
+        if wanted.replace(value).is_some_and(|before| before != value) {
+            return Err(Error::Invalid("invalid filter 'dangling=[true false]'".into()));
+        }
+    }
+    Ok(wanted)
 }

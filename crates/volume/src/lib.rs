@@ -98,6 +98,14 @@ impl Volumes {
     /// # Errors
     /// [`Error::InvalidName`], [`Error::Option`], [`Error::Driver`], [`Error::Differs`], [`Error::Io`].
     pub fn create(&self, spec: &VolumeSpec) -> Result<Volume, Error> {
+        self.ensure(spec).map(|(volume, _)| volume)
+    }
+
+    /// As [`Self::create`]; with whether it was made now.
+    ///
+    /// # Errors
+    /// As for [`Self::create`].
+    pub fn ensure(&self, spec: &VolumeSpec) -> Result<(Volume, bool), Error> {
         let name = match spec.name.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => {
                 name::check(name)?;
@@ -111,7 +119,7 @@ impl Volumes {
         self.finish_removal(&name)?;
         match self.record(&name) {
             Ok(record) if record.driver == driver.name() => {
-                return Ok(record.volume(name.clone(), driver.mountpoint(&name)));
+                return Ok((record.volume(name.clone(), driver.mountpoint(&name)), false));
             }
             Ok(_) => return Err(Error::Differs(name)),
             Err(Error::NotFound(_)) => {}
@@ -135,7 +143,7 @@ impl Volumes {
             return Err(error);
         }
         let mountpoint = driver.mountpoint(&name);
-        Ok(record.volume(name, mountpoint))
+        Ok((record.volume(name, mountpoint), true))
     }
 
     /// Every volume, by name.

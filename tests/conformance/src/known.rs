@@ -19,6 +19,12 @@ static STATUSES: &[Status] = &[
         409,
         "what contradicts the limits that are set is a conflict; the definition lists 404 and 500 alone",
     ),
+    (
+        "POST",
+        "/containers/{id}/pause",
+        409,
+        "a container that is restarting, or does not run, conflicts; the definition lists 404 and 500",
+    ),
     ("*", "*", 501, "a route that this version does not serve says so; docs/COMPAT.md lists them"),
 ];
 

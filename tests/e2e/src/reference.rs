@@ -78,6 +78,16 @@ static DIFFERENCES: &[Difference] = &[
         why: OLD,
         here: always,
     },
+    Difference {
+        name: "a probe that takes too long must be killed with what it has started",
+        why: "dockerd 20.10 leaves the processes of such a probe running, and what they said untold",
+        here: always,
+    },
+    Difference {
+        name: "--mount volume-subpath must mount a part of a volume, and nothing outside it",
+        why: "dockerd 20.10 does not know it",
+        here: always,
+    },
 ];
 
 const OLD: &str = "dockerd 20.10 speaks no version after 1.41";

@@ -227,12 +227,6 @@ fn mount(mount: wire::Mount) -> Result<MountSpec, Failure> {
     let bind = mount.bind_options.unwrap_or_default();
     let volume = mount.volume_options.unwrap_or_default();
     let tmpfs = mount.tmpfs_options.unwrap_or_default();
-    if !volume.subpath.is_empty() {
-        return Err(Failure::new(
-            hyper::StatusCode::NOT_IMPLEMENTED,
-            "volume-subpath is not supported by this version of Proa",
-        ));
-    }
     let driver = volume.driver_config.unwrap_or_default();
     Ok(MountSpec {
         kind: mount.kind,
@@ -243,6 +237,7 @@ fn mount(mount: wire::Mount) -> Result<MountSpec, Failure> {
         non_recursive: bind.non_recursive,
         create_source: bind.create_mountpoint,
         no_copy: volume.no_copy,
+        subpath: volume.subpath,
         labels: volume.labels,
         driver: driver.name,
         driver_options: driver.options,
@@ -409,15 +404,18 @@ fn wire_mount(mount: &MountSpec) -> wire::Mount {
             ..wire::BindOptions::default()
         });
     let volume = (mount.kind == "volume"
-        && (mount.no_copy || !mount.labels.is_empty() || !mount.driver.is_empty()))
+        && (mount.no_copy
+            || !mount.subpath.is_empty()
+            || !mount.labels.is_empty()
+            || !mount.driver.is_empty()))
     .then(|| wire::VolumeOptions {
         no_copy: mount.no_copy,
+        subpath: mount.subpath.clone(),
         labels: mount.labels.clone(),
         driver_config: (!mount.driver.is_empty()).then(|| wire::DriverConfig {
             name: mount.driver.clone(),
             options: mount.driver_options.clone(),
         }),
-        ..wire::VolumeOptions::default()
     });
     let tmpfs = (mount.kind == "tmpfs" && (mount.tmpfs_size > 0 || mount.tmpfs_mode > 0)).then_some(
         wire::TmpfsOptions { size_bytes: mount.tmpfs_size, mode: mount.tmpfs_mode, options: None },

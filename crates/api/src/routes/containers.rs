@@ -47,6 +47,11 @@ pub(crate) async fn create(call: Call) -> Handled {
         // Versions before did not know it.
         check.start_interval = 0;
     }
+    for mount in request.host_config.mounts.iter_mut().filter(|_| version < Version(1, 45)) {
+        if let Some(options) = &mut mount.volume_options {
+            options.subpath.clear();
+        }
+    }
     let wanted = query.text("name").map(name).transpose()?;
     let platform = container::platform(query.text("platform"))?;
     let spec = wire_create::spec(request)?;

@@ -40,6 +40,12 @@ pub(crate) async fn list(call: Call) -> Handled {
 pub(crate) async fn create(call: Call) -> Handled {
     let Call { api, request, .. } = call;
     let asked: VolumeCreate = document(request.into_body()).await?;
+    if asked.cluster_volume_spec.is_some() {
+        return Err(Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a cluster volume needs a swarm, and this node is not part of one",
+        ));
+    }
     let spec = VolumeSpec {
         name: Some(asked.name).filter(|name| !name.is_empty()),
         anonymous: false,
@@ -49,6 +55,15 @@ pub(crate) async fn create(call: Call) -> Handled {
     };
     let volume = api.engine.volume_create(spec).await?;
     Ok(json(StatusCode::CREATED, &wire(&volume)))
+}
+
+/// Only cluster volumes can be changed, and they need a swarm.
+pub(crate) async fn update(call: Call) -> Handled {
+    let _: serde_json::Value = document(call.request.into_body()).await?;
+    Err(Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "volume update only valid for cluster volumes, but swarm is unavailable",
+    ))
 }
 
 pub(crate) async fn inspect(call: Call) -> Handled {

@@ -24,6 +24,7 @@ pub(crate) async fn create(app: &App) -> Result<()> {
         driver: flags.text("driver").unwrap_or("local").to_owned(),
         driver_opts: spec::map(&flags.list("opt")),
         labels: spec::map(&flags.list("label")),
+        ..VolumeCreate::default()
     };
     let volume: Volume = app.client.post_json("/volumes/create", &body).await?;
     put(&format!("{}\n", volume.name));

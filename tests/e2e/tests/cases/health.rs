@@ -75,21 +75,6 @@ pub(crate) fn add(s: &mut Suite) {
         assert!(probe["ExitCode"] != 0, "{probe}");
         assert!(probe["Output"].as_str().is_some_and(|text| text.contains("no-such-probe")), "{probe}");
     });
-    s.each("a probe that takes too long must be killed", |c| {
-        let name = c.name("c");
-        let check =
-            ["--health-cmd", "exec sleep 1234", "--health-interval", "50ms", "--health-timeout", "200ms"];
-        c.start(&name, &check, "sleep 1000");
-        until_status(c, &name, "unhealthy");
-        let probe = last(&health(c, &name));
-        assert_eq!(probe["ExitCode"], -1, "{probe}");
-        assert_eq!(probe["Output"], "Health check exceeded timeout (200ms)", "{probe}");
-        c.ok(&["pause", &name]);
-        c.ok(&["unpause", &name]);
-        until("at most the present one runs", || {
-            (c.ok(&["top", &name]).matches("sleep 1234").count() <= 1).then_some(())
-        });
-    });
     s.each("a probe that takes too long must be killed with what it has started", |c| {
         let name = c.name("c");
         let cmd = "echo begun; sleep 1235; echo never";

@@ -1,6 +1,6 @@
 //! The life of a container: create, start, stop, restart, kill, pause, rename, wait, remove, ps, inspect.
 
-use proa_e2e::{Ctx, Suite, command::until};
+use proa_e2e::{Suite, command::until};
 
 pub(crate) fn add(s: &mut Suite) {
     s.each("create must make a container that start runs", |c| {
@@ -114,7 +114,6 @@ pub(crate) fn add(s: &mut Suite) {
         assert!(c.ok(&["ps", "-a"]).contains(&idle));
     });
     listing(s);
-    restarting(s);
 }
 
 fn listing(s: &mut Suite) {
@@ -165,33 +164,4 @@ fn listing(s: &mut Suite) {
         c.start(&name, &[], "sleep 61");
         assert!(c.ok(&["top", &name]).contains("sleep 61"));
     });
-}
-
-fn restarting(s: &mut Suite) {
-    s.each("--restart on-failure:2 must try twice more and stop", |c| {
-        let name = c.name("c");
-        c.start(&name, &["--restart", "on-failure:2"], "echo try; exit 1");
-        until("two restarts", || {
-            (c.inspect(&name, "{{.RestartCount}} {{.State.Status}}") == "2 exited").then_some(())
-        });
-        assert_eq!(c.ok(&["logs", &name]), "try\ntry\ntry");
-    });
-    s.each("--restart always must come back after a crash and stay down after stop", |c| {
-        let name = c.name("c");
-        c.start(&name, &["--restart", "always"], "sleep 1000");
-        kill_init(c, &name);
-        until("it runs again", || {
-            let text = c.inspect(&name, "{{.State.Running}} {{.RestartCount}}");
-            (text == "true 1").then_some(())
-        });
-        c.ok(&["stop", "-t", "0", &name]);
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        assert_eq!(c.inspect(&name, "{{.State.Running}}"), "false");
-    });
-}
-
-/// Ends the container's first process from the host, as a crash would.
-fn kill_init(c: &Ctx, name: &str) {
-    let pid: u32 = c.inspect(name, "{{.State.Pid}}").parse().expect("a pid");
-    proa_e2e::daemon::signal(pid, rustix::process::Signal::KILL);
 }

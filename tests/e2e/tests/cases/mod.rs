@@ -17,6 +17,7 @@ mod logs;
 mod network;
 mod prepared;
 mod registry;
+mod restarts;
 mod run;
 mod runtimes;
 mod security;
@@ -31,6 +32,7 @@ pub(crate) use emulation::EMULATION;
 pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     run::add(suite);
     lifecycle::add(suite);
+    restarts::add(suite);
     runtimes::add(suite);
     attach::add(suite);
     exec::add(suite);
