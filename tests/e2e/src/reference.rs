@@ -88,6 +88,21 @@ static DIFFERENCES: &[Difference] = &[
         why: "dockerd 20.10 does not know it",
         here: always,
     },
+    Difference {
+        name: "cp -a into a container must give all to the container's user",
+        why: "dockerd 20.10 looks for the container's user in the user table of the host, and for the group in its name",
+        here: always,
+    },
+    Difference {
+        name: "a container must start while its files are looked at, and keep what was copied in",
+        why: "dockerd holds the container until the last byte of the archive has been taken",
+        here: always,
+    },
+    Difference {
+        name: "commit must take instructions and keep the rest of the configuration",
+        why: "dockerd 20.10 refuses STOPSIGNAL among the changes",
+        here: always,
+    },
 ];
 
 const OLD: &str = "dockerd 20.10 speaks no version after 1.41";
