@@ -154,12 +154,16 @@ mod tests {
     async fn a_watch_ends_with_nothing_left_of_it() {
         let schedule = Schedule::default();
         let container = Container::new(crate::system::plain_record());
+        let sizes = || {
+            let tables = schedule.tables();
+            (tables.due.len(), tables.watches.len())
+        };
         assert!(schedule.open(&container, Duration::MAX));
         // Opened anew, and the task is there already.
         assert!(!schedule.open(&container, Duration::from_secs(3600)));
-        assert_eq!((schedule.tables().due.len(), schedule.tables().watches.len()), (1, 1));
+        assert_eq!(sizes(), (1, 1));
         assert!(schedule.close(&container.id) && !schedule.close(&container.id));
-        assert_eq!((schedule.tables().due.len(), schedule.tables().watches.len()), (0, 0));
+        assert_eq!(sizes(), (0, 0));
         assert!(schedule.take().1.is_none());
         // The task that found nothing is over: the next watch needs another.
         assert!(schedule.open(&container, Duration::ZERO));
