@@ -108,6 +108,7 @@ routes! {
     POST "/images/prune" => upkeep::images_prune;
     POST "/volumes/prune" => upkeep::volumes_prune;
     POST "/networks/prune" => upkeep::networks_prune;
+    POST "/build/prune" => upkeep::build_prune;
     GET "/volumes/{name}" => volumes::inspect;
     DELETE "/volumes/{name}" => volumes::remove;
     PUT "/volumes/{name}" => volumes::update;
@@ -115,7 +116,6 @@ routes! {
     GET "/containers/{id}/checkpoints";
     POST "/containers/{id}/checkpoints";
     POST "/build";
-    POST "/build/prune";
     POST "/build/cancel";
     GET "/images/search";
     GET "/images/{name...}/attestations";

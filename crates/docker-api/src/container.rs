@@ -88,6 +88,8 @@ crate::wire::wire! {
     }
     /// Answer of `POST /containers/create`.
     CreateResponse { id: String; warnings: Vec<String>; }
+    /// Answer of `POST /build/prune`.
+    BuildPruned { caches_deleted: Option<Vec<String>>; space_reclaimed: u64; }
     /// Answer of `POST /containers/prune`.
     ContainersPruned { containers_deleted: Option<Vec<String>>; space_reclaimed: u64; }
     /// Answer of `POST /containers/{id}/update`.

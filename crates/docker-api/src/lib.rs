@@ -25,7 +25,7 @@ mod wire;
 pub use archive::{ContainerPathStat, FilesystemChange};
 pub use auth::{AuthConfig, AuthResponse, HeaderError, decode_auth, encode_auth};
 pub use container::{
-    ContainerConfig, ContainerCreateRequest, ContainerInspect, ContainerState, ContainerSummary,
+    BuildPruned, ContainerConfig, ContainerCreateRequest, ContainerInspect, ContainerState, ContainerSummary,
     ContainersPruned, CreateResponse, GraphDriver, HealthConfig, HealthResult, HealthState, MountPoint,
     NetworkSettings, PortSummary, SummaryHealth, SummaryHostConfig, SummaryNetworks, TopResponse,
     UpdateResponse, WaitError, WaitResponse,

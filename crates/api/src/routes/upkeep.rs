@@ -1,12 +1,12 @@
 //! What keeps an engine tidy: prunes, and changes of containers that exist.
 
 use super::images::item;
-use crate::body::{Answer, document, ok};
+use crate::body::{Answer, document, drain, ok};
 use crate::convert::{create, nullable};
 use crate::error::Failure;
 use crate::server::Call;
 use proa_docker_api::{
-    ContainersPruned, HostConfig, ImagesPruned, NetworksPruned, UpdateResponse, VolumesPruned,
+    BuildPruned, ContainersPruned, HostConfig, ImagesPruned, NetworksPruned, UpdateResponse, VolumesPruned,
 };
 use proa_engine::Update;
 
@@ -37,6 +37,12 @@ pub(crate) async fn volumes_prune(call: Call) -> Handled {
 pub(crate) async fn networks_prune(call: Call) -> Handled {
     let pruned = call.engine().networks_prune(&call.query.filters()?)?;
     ok(&NetworksPruned { networks_deleted: nullable(pruned.removed) })
+}
+
+/// This engine builds nothing, so there is never a cache: `docker system prune` asks all the same.
+pub(crate) async fn build_prune(call: Call) -> Handled {
+    drain(call.request.into_body()).await;
+    ok(&BuildPruned { caches_deleted: None, space_reclaimed: 0 })
 }
 
 pub(crate) async fn update(call: Call) -> Handled {

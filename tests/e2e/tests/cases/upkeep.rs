@@ -104,6 +104,13 @@ fn prunes(s: &mut Suite) {
         assert_eq!(pruned(c, &["network", "prune", "-f", "--filter", &filter]), "");
         c.ok(&["network", "inspect", "bridge", "host", "none"]);
     });
+    s.each("system prune must end well though there is no build cache", |c| {
+        let (label, filter) = label(c);
+        let name = c.name("c");
+        c.ok(&["create", "--name", &name, "--label", &label, "busybox", "true"]);
+        assert!(pruned(c, &["system", "prune", "-f", "--filter", &filter]).contains("Deleted Containers:"));
+        c.run(&["inspect", &name]).fails(1, &name);
+    });
     s.ours("system prune must remove what fits of everything, and name it", |c| {
         let (label, filter) = label(c);
         let (name, not) = (c.name("c"), c.name("kept"));
