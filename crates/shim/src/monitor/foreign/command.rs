@@ -2,6 +2,7 @@
 
 use super::super::control::Failure;
 use super::super::oom;
+use proa_oci::runtime::Process;
 use proa_types::ErrorKind;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
@@ -129,6 +130,18 @@ impl From<Said> for Failure {
 fn as_runc(message: &str) -> Option<String> {
     let (name, _) = message.strip_prefix("executable file `")?.split_once("` not found in $PATH")?;
     Some(format!("exec: {name:?}: executable file not found in $PATH"))
+}
+
+/// What crun says of a program that it may not execute, where it leaves out which.
+pub(super) fn naming(failure: Failure, process: &Process) -> Failure {
+    let program = process.args.first().map_or("", String::as_str);
+    match failure.message.strip_prefix("open executable: ") {
+        Some(cause) => Failure {
+            exit_code: Some(126),
+            ..Failure::new(ErrorKind::InvalidArgument, format!("exec: {program:?}: {}", cause.to_lowercase()))
+        },
+        None => failure,
+    }
 }
 
 /// The exit code docker gives a container that failed with these words of its runtime.
