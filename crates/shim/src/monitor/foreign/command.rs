@@ -132,16 +132,14 @@ fn as_runc(message: &str) -> Option<String> {
     Some(format!("exec: {name:?}: executable file not found in $PATH"))
 }
 
-/// What crun says of a program that it may not execute, where it leaves out which.
+/// What crun says of a program that cannot be executed, where it leaves out which, in the words that clients look for.
 pub(super) fn naming(failure: Failure, process: &Process) -> Failure {
     let program = process.args.first().map_or("", String::as_str);
-    match failure.message.strip_prefix("open executable: ") {
-        Some(cause) => Failure {
-            exit_code: Some(126),
-            ..Failure::new(ErrorKind::InvalidArgument, format!("exec: {program:?}: {}", cause.to_lowercase()))
-        },
-        None => failure,
+    if !failure.message.starts_with("open executable: ") {
+        return failure;
     }
+    let message = format!("exec: {program:?}: permission denied");
+    Failure { exit_code: Some(126), ..Failure::new(ErrorKind::InvalidArgument, message) }
 }
 
 /// The exit code docker gives a container that failed with these words of its runtime.
