@@ -118,6 +118,9 @@ pub struct Change {
 /// The store: one file, one process.
 pub struct Store {
     file: File,
+    /// Whose turn it is to write. redb lets one write at a time too, and those who wait there meet the failure of who
+    /// went before.
+    writing: Mutex<()>,
     watchers: Mutex<Vec<Sender<Vec<Change>>>>,
 }
 
@@ -130,7 +133,7 @@ impl Store {
         if !path.exists() {
             make(path).map_err(|source| Error::Storage { path: path.into(), source })?;
         }
-        Ok(Self { file: File::open(path)?, watchers: Mutex::new(Vec::new()) })
+        Ok(Self { file: File::open(path)?, writing: Mutex::default(), watchers: Mutex::default() })
     }
 
     /// Reads a consistent snapshot.
@@ -151,6 +154,7 @@ impl Store {
         durability: Durability,
         change: impl FnOnce(&mut Update<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        let _turn = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (_database, mut transaction) = self.begin(redb::Database::begin_write)?;
         let reaches = durability == Durability::Immediate || self.file.is_behind();
         let level = if reaches { RedbDurability::Immediate } else { RedbDurability::None };
