@@ -7,6 +7,7 @@ use crate::{Change, Error};
 use redb::{Database, Durability, TableDefinition};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,26 +23,27 @@ type Waiting = BTreeMap<(&'static str, String), Option<Vec<u8>>>;
 pub(crate) struct File {
     path: PathBuf,
     open: Mutex<Open>,
+    /// Whether it must be opened again. Beside the lock, which who opens it holds until its last user has noted this.
+    failed: AtomicBool,
 }
 
 struct Open {
     /// None only while it cannot be opened again.
     database: Option<Arc<Database>>,
-    failed: bool,
     waiting: Waiting,
 }
 
 impl File {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let database = Some(Arc::new(open(path)?));
-        let open = Open { database, failed: false, waiting: Waiting::new() };
-        Ok(Self { path: path.into(), open: Mutex::new(open) })
+        let open = Open { database, waiting: Waiting::new() };
+        Ok(Self { path: path.into(), open: Mutex::new(open), failed: AtomicBool::new(false) })
     }
 
     /// The database; opened again if it failed.
     pub(crate) fn database(&self) -> Result<Arc<Database>, Error> {
         let mut open = self.lock();
-        if open.failed {
+        if self.failed.load(Ordering::Relaxed) {
             close(&mut open.database);
         }
         if let Some(database) = &open.database {
@@ -50,7 +52,7 @@ impl File {
         let database = Arc::new(self::open(&self.path)?);
         repeat(&database, &open.waiting).map_err(|source| self.failure(source))?;
         open.database = Some(Arc::clone(&database));
-        open.failed = false;
+        self.failed.store(false, Ordering::Relaxed);
         Ok(database)
     }
 
@@ -58,7 +60,7 @@ impl File {
     pub(crate) fn failed(&self, source: impl Into<redb::Error>) -> Error {
         let source = source.into();
         if matches!(source, redb::Error::Io(_) | redb::Error::PreviousIo) {
-            self.lock().failed = true;
+            self.failed.store(true, Ordering::Relaxed);
         }
         self.failure(source)
     }

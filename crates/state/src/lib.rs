@@ -9,15 +9,15 @@ mod file;
 
 use file::File;
 use proa_types::{ErrorKind, Kinded};
-use redb::{Durability as RedbDurability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Durability as RedbDurability, ReadableTable, TableDefinition};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
 /// A failure of the store.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,9 @@ pub enum Durability {
     Eventual,
 }
 
+/// How often a transaction is begun anew because others' failures end the database.
+const TRIES: u32 = 16;
+
 /// A table: text keys, JSON values.
 pub struct Table<V> {
     name: &'static str,
@@ -115,6 +118,9 @@ pub struct Change {
 /// The store: one file, one process.
 pub struct Store {
     file: File,
+    /// Whose turn it is to write. redb lets one write at a time too, and those who wait there meet the failure of who
+    /// went before.
+    writing: Mutex<()>,
     watchers: Mutex<Vec<Sender<Vec<Change>>>>,
 }
 
@@ -127,7 +133,7 @@ impl Store {
         if !path.exists() {
             make(path).map_err(|source| Error::Storage { path: path.into(), source })?;
         }
-        Ok(Self { file: File::open(path)?, watchers: Mutex::new(Vec::new()) })
+        Ok(Self { file: File::open(path)?, writing: Mutex::default(), watchers: Mutex::default() })
     }
 
     /// Reads a consistent snapshot.
@@ -135,8 +141,7 @@ impl Store {
     /// # Errors
     /// [`Error::Storage`], and whatever `read` fails with.
     pub fn view<T, E: From<Error>>(&self, read: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
-        let database = self.file.database()?;
-        let transaction = database.begin_read().map_err(|e| self.failed(e))?;
+        let (_database, transaction) = self.begin(redb::ReadableDatabase::begin_read)?;
         read(&View { store: self, transaction })
     }
 
@@ -149,8 +154,8 @@ impl Store {
         durability: Durability,
         change: impl FnOnce(&mut Update<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let database = self.file.database()?;
-        let mut transaction = database.begin_write().map_err(|e| self.failed(e))?;
+        let _turn = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (_database, mut transaction) = self.begin(redb::Database::begin_write)?;
         let reaches = durability == Durability::Immediate || self.file.is_behind();
         let level = if reaches { RedbDurability::Immediate } else { RedbDurability::None };
         transaction.set_durability(level).map_err(|e| self.failed(e))?;
@@ -172,6 +177,28 @@ impl Store {
         let (sender, receiver) = channel();
         self.watchers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(sender);
         receiver
+    }
+
+    /// Begins a transaction. A database that another's failure ended, while this one waited, is opened again.
+    fn begin<T, E: Into<redb::Error>>(
+        &self,
+        begin: impl Fn(&redb::Database) -> Result<T, E>,
+    ) -> Result<(Arc<redb::Database>, T), Error> {
+        let mut tries = 0;
+        loop {
+            let database = self.file.database()?;
+            let source = match begin(&database) {
+                Ok(transaction) => return Ok((database, transaction)),
+                Err(error) => error.into(),
+            };
+            drop(database);
+            let ended_by_other = matches!(source, redb::Error::PreviousIo);
+            let error = self.failed(source);
+            tries += 1;
+            if !ended_by_other || tries == TRIES {
+                return Err(error);
+            }
+        }
     }
 
     fn failed(&self, source: impl Into<redb::Error>) -> Error {
@@ -410,5 +437,55 @@ mod tests {
         assert_eq!(store.view(|v| v.get(&NAMES, "a")).unwrap().as_deref(), Some("b"));
         store.update(Durability::Eventual, |u| u.remove(&NAMES, "a")).unwrap();
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn on_a_full_disk_every_writer_is_told_so() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: a small disk can be mounted by root only");
+            return;
+        }
+        let disk = SmallDisk::mount();
+        let store = Store::open(&disk.0.join("state")).unwrap();
+        let table: Table<String> = Table::new("table");
+        let text = "x".repeat(10_000);
+        let errors: Vec<String> = std::thread::scope(|scope| {
+            let write = |writer: usize| {
+                let store = &store;
+                let (table, text) = (&table, &text);
+                move || -> Vec<String> {
+                    let put = |n: usize| {
+                        let level = [Durability::Immediate, Durability::Eventual][n % 2];
+                        store.update(level, |u| u.put(table, &format!("{writer}-{n}"), text))
+                    };
+                    (0..150).filter_map(|n| put(n).err()).map(|error: Error| error.to_string()).collect()
+                }
+            };
+            let writers: Vec<_> = (0..4).map(|writer| scope.spawn(write(writer))).collect();
+            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+        });
+        assert!(!errors.is_empty(), "the disk was not full");
+        let other = errors.iter().find(|error| !error.contains("No space left on device"));
+        assert_eq!(other, None);
+    }
+
+    /// A file system of 4 MiB.
+    struct SmallDisk(std::path::PathBuf);
+
+    impl SmallDisk {
+        fn mount() -> Self {
+            let dir = std::env::temp_dir().join(format!("proa-state-{}-disk", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            let data = Some(c"size=4m");
+            rustix::mount::mount("tmpfs", &dir, "tmpfs", rustix::mount::MountFlags::empty(), data).unwrap();
+            Self(dir)
+        }
+    }
+
+    impl Drop for SmallDisk {
+        fn drop(&mut self) {
+            let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+            let _ = std::fs::remove_dir(&self.0);
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod control;
 mod foreign;
 mod forward;
+mod oom;
 mod record;
 mod runner;
 mod task;
@@ -104,8 +105,7 @@ impl Monitor {
         let address = wire::address(opened.as_fd()).map_err(failed)?;
         rustix::net::bind(&listener, &address).map_err(failed)?;
         rustix::net::listen(&listener, 16).map_err(failed)?;
-        // If memory runs out, the container is to go and not its monitor. Without the right to say so, it stays.
-        let _ = std::fs::write("/proc/self/oom_score_adj", "-999");
+        oom::protect();
         Ok(Self {
             dir,
             listener,

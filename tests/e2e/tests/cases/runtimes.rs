@@ -137,6 +137,10 @@ fn has_surroundings<const PROGRAM: usize>() {
         stream.read_to_string(&mut text).ok()?;
         (text == "served\n").then_some(())
     });
+    for pid in ["1", "self"] {
+        let score = c.ok(&["exec", "web", "cat", &format!("/proc/{pid}/oom_score_adj")]);
+        assert_eq!(score, "0", "the monitor's protection is not the container's ({pid})");
+    }
     let cgroup = cgroup(&c, "web");
     let limit = |cgroup: &Path| {
         let file = ["memory.limit_in_bytes", "memory.max"].map(|file| cgroup.join(file));

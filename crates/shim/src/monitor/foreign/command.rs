@@ -1,6 +1,8 @@
 //! One call of a runtime's command line, and what it says when it fails.
 
 use super::super::control::Failure;
+use super::super::oom;
+use proa_oci::runtime::Process;
 use proa_types::ErrorKind;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
@@ -73,7 +75,8 @@ impl Program {
 
     fn finish(&self, mut command: Command) -> Result<(), Said> {
         let _ = std::fs::remove_file(self.log());
-        let child = command.spawn();
+        // What it starts is not the monitor, and inherits its score where the runtime does not set one.
+        let child = oom::unprotected(|| command.spawn());
         // The runtime's copies of the container's streams are the only ones then.
         drop(command);
         let mut child = child.map_err(|error| Said {
@@ -114,7 +117,8 @@ impl From<Said> for Failure {
     fn from(said: Said) -> Self {
         let message = said.text.filter(|text| !text.is_empty()).unwrap_or(said.fallback);
         // The engine says so much itself.
-        let message = message.rsplit_once(OPENING).map_or(&*message, |(_, cause)| cause).to_owned();
+        let message = message.rsplit_once(OPENING).map_or(&*message, |(_, cause)| cause);
+        let message = as_runc(message).unwrap_or_else(|| message.to_owned());
         match exit_code(&message) {
             Some(code) => Self { exit_code: Some(code), ..Self::new(ErrorKind::InvalidArgument, message) },
             None => Self::new(ErrorKind::Internal, message),
@@ -122,11 +126,27 @@ impl From<Said> for Failure {
     }
 }
 
+/// What crun says of a missing program in the words that clients look for, which are runc's.
+fn as_runc(message: &str) -> Option<String> {
+    let (name, _) = message.strip_prefix("executable file `")?.split_once("` not found in $PATH")?;
+    Some(format!("exec: {name:?}: executable file not found in $PATH"))
+}
+
+/// What crun says of a program that cannot be executed, where it leaves out which, in the words that clients look for.
+pub(super) fn naming(failure: Failure, process: &Process) -> Failure {
+    let program = process.args.first().map_or("", String::as_str);
+    if !failure.message.starts_with("open executable: ") {
+        return failure;
+    }
+    let message = format!("exec: {program:?}: permission denied");
+    Failure { exit_code: Some(126), ..Failure::new(ErrorKind::InvalidArgument, message) }
+}
+
 /// The exit code docker gives a container that failed with these words of its runtime.
 fn exit_code(message: &str) -> Option<i32> {
     let text = message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if says(&["executable file not found", "no such file or directory", "not found in $path"]) {
+    if says(&["executable file not found", "no such file or directory"]) {
         Some(127)
     } else if says(&["permission denied", "not a directory", "is a directory", "exec format error"]) {
         Some(126)
@@ -191,6 +211,8 @@ mod tests {
         assert_eq!(exit_code(&said), Some(127), "{said}");
         assert_eq!(exit_code("open executable: Permission denied"), Some(126));
         assert_eq!(exit_code("cgroup is gone"), None);
+        let other = "executable file `nope` not found in $PATH: No such file or directory";
+        assert_eq!(as_runc(other).unwrap(), r#"exec: "nope": executable file not found in $PATH"#);
     }
 
     #[test]

@@ -72,7 +72,10 @@ impl Foreign {
             execs: 0,
             _network: network,
         };
-        let process = foreign.create(stdio)?;
+        let process = foreign.create(stdio).map_err(|failure| match &request.spec.process {
+            Some(program) => command::naming(failure, program),
+            None => failure,
+        })?;
         // Before the program can run: it may run out of memory, or be gone, a moment after.
         let oom = Cgroup::open(&foreign.cgroup).and_then(|cgroup| cgroup.oom_watch()).ok();
         let start_time = proa_runtime::start_time(process.pid)?;
@@ -141,7 +144,7 @@ impl Foreign {
         let id = self.id.clone();
         let started = self.launch(&words, stdio, &[OsStr::new(&id)]);
         let _ = std::fs::remove_file(&file);
-        started
+        started.map_err(|failure| command::naming(failure, process))
     }
 
     /// Kills the first process by the runtime.
