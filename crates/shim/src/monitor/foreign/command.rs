@@ -119,10 +119,15 @@ impl From<Said> for Failure {
         // The engine says so much itself.
         let message = message.rsplit_once(OPENING).map_or(&*message, |(_, cause)| cause);
         let message = as_runc(message).unwrap_or_else(|| message.to_owned());
-        match exit_code(&message) {
-            Some(code) => Self { exit_code: Some(code), ..Self::new(ErrorKind::InvalidArgument, message) },
-            None => Self::new(ErrorKind::Internal, message),
-        }
+        refusal(message)
+    }
+}
+
+/// A failure in a runtime's words, of the kind and with the exit code that they tell.
+fn refusal(message: String) -> Failure {
+    match exit_code(&message) {
+        Some(code) => Failure { exit_code: Some(code), ..Failure::new(ErrorKind::InvalidArgument, message) },
+        None => Failure::new(ErrorKind::Internal, message),
     }
 }
 
@@ -134,12 +139,14 @@ fn as_runc(message: &str) -> Option<String> {
 
 /// What crun says of a program that cannot be executed, where it leaves out which, in the words that clients look for.
 pub(super) fn naming(failure: Failure, process: &Process) -> Failure {
+    let Some(cause) = failure.message.strip_prefix("open executable: ") else { return failure };
     let program = process.args.first().map_or("", String::as_str);
-    if !failure.message.starts_with("open executable: ") {
-        return failure;
-    }
-    let message = format!("exec: {program:?}: permission denied");
-    Failure { exit_code: Some(126), ..Failure::new(ErrorKind::InvalidArgument, message) }
+    let cause = match cause.to_lowercase() {
+        // Of what is no file, as a directory.
+        cause if cause == "operation not permitted" => "permission denied".into(),
+        cause => cause,
+    };
+    refusal(format!("exec: {program:?}: {cause}"))
 }
 
 /// The exit code docker gives a container that failed with these words of its runtime.
@@ -213,6 +220,15 @@ mod tests {
         assert_eq!(exit_code("cgroup is gone"), None);
         let other = "executable file `nope` not found in $PATH: No such file or directory";
         assert_eq!(as_runc(other).unwrap(), r#"exec: "nope": executable file not found in $PATH"#);
+        let process = Process { args: vec!["/x".into()], ..Process::default() };
+        for (cause, words, code) in [
+            ("Operation not permitted", "permission denied", 126),
+            ("No such file or directory", "no such file or directory", 127),
+        ] {
+            let failure = Failure::new(ErrorKind::Internal, format!("open executable: {cause}"));
+            let named = naming(failure, &process);
+            assert_eq!((named.message, named.exit_code), (format!("exec: \"/x\": {words}"), Some(code)));
+        }
     }
 
     #[test]
