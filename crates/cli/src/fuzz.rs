@@ -19,7 +19,7 @@ fn fuzz_specs() {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         let _ = spec::publish(text, &mut Default::default());
         let _ = spec::mount(text);
-        let _ = spec::device(text);
+        let _ = crate::device::device(text);
         let _ = spec::ulimit(text);
         let _ = spec::throttle(text, true);
         let _ = spec::throttle(text, false);

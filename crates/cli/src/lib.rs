@@ -4,6 +4,7 @@
 mod app;
 mod commands;
 mod config;
+mod device;
 mod error;
 #[cfg(test)]
 mod fuzz;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use proa_docker_api::{
-    ContainerConfig, ContainerCreateRequest, DeviceMapping, EndpointIpamConfig, EndpointSettings,
-    HealthConfig, HostConfig, LogConfig, NetworkingConfig,
+    ContainerConfig, ContainerCreateRequest, DeviceMapping, DeviceRequest, EndpointIpamConfig,
+    EndpointSettings, HealthConfig, HostConfig, LogConfig, NetworkingConfig,
 };
 use proa_types::units::parse_ram;
 
+use crate::device;
 use crate::parse::Parsed;
 use crate::spec::{self, VolumeSpec};
 
@@ -241,6 +242,7 @@ fn host_config(flags: &Parsed) -> Result<HostConfig> {
             })
         })
         .collect();
+    let (devices, device_requests) = devices(flags)?;
     let console_size = crate::terminal::size().filter(|_| flags.on("tty")).unwrap_or([0, 0]);
     Ok(HostConfig {
         container_id_file: flags.text_or("cidfile"),
@@ -275,7 +277,8 @@ fn host_config(flags: &Parsed) -> Result<HostConfig> {
         sysctls: spec::map(&flags.list("sysctl")),
         runtime: flags.text_or("runtime"),
         isolation: flags.text_or("isolation"),
-        devices: devices(flags)?,
+        devices,
+        device_requests,
         device_cgroup_rules: each(flags, "device-cgroup-rule", device_rule)?,
         ulimits: each(flags, "ulimit", spec::ulimit)?,
         mounts: each(flags, "mount", spec::mount)?.unwrap_or_default(),
@@ -284,9 +287,18 @@ fn host_config(flags: &Parsed) -> Result<HostConfig> {
     })
 }
 
-fn devices(flags: &Parsed) -> Result<Option<Vec<DeviceMapping>>> {
-    let list = flags.list("device").iter().map(|text| spec::device(text)).collect::<Result<Vec<_>>>()?;
-    Ok(Some(list).filter(|list| !list.is_empty()))
+/// Devices of the host, and those asked of a driver: `--device vendor/class=name` and `--gpus`.
+#[expect(clippy::type_complexity, reason = "two fields of the document")]
+fn devices(flags: &Parsed) -> Result<(Option<Vec<DeviceMapping>>, Option<Vec<DeviceRequest>>)> {
+    let (named, paths): (Vec<_>, Vec<_>) =
+        flags.list("device").into_iter().partition(|text| device::is_device_name(text));
+    let list = paths.iter().map(|text| device::device(text)).collect::<Result<Vec<_>>>()?;
+    let mut requests = each(flags, "gpus", device::gpus)?.unwrap_or_default();
+    if !named.is_empty() {
+        let ids = Some(named);
+        requests.push(DeviceRequest { driver: "cdi".into(), device_ids: ids, ..DeviceRequest::default() });
+    }
+    Ok((Some(list).filter(|list| !list.is_empty()), Some(requests).filter(|list| !list.is_empty())))
 }
 
 fn address(text: &str) -> Result<String> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use proa_docker_api::{
-    BindOptions, DeviceMapping, DriverConfig, Mount, PortBinding, PortMap, RestartPolicy, ThrottleDevice,
-    TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
+    BindOptions, DriverConfig, Mount, PortBinding, PortMap, RestartPolicy, ThrottleDevice, TmpfsOptions,
+    Ulimit, VolumeOptions, WeightDevice,
 };
 use proa_types::units::parse_ram;
 
@@ -128,7 +128,7 @@ pub(crate) fn volume(text: &str) -> Result<VolumeSpec> {
 }
 
 /// Fields divided by commas; quotes guard commas.
-fn csv(text: &str) -> Vec<String> {
+pub(crate) fn csv(text: &str) -> Vec<String> {
     let mut out = vec![String::new()];
     let mut quoted = false;
     for c in text.chars() {
@@ -276,31 +276,6 @@ fn volume_field(mount: &mut Mount, field: &str, key: &str, value: &str) -> Resul
         _ => return Err(format!("unexpected key '{key}' in '{field}'")),
     }
     Ok(())
-}
-
-/// Reads one `--device`.
-///
-/// # Errors
-/// docker's words.
-pub(crate) fn device(text: &str) -> Result<DeviceMapping> {
-    let mode = |text: &str| !text.is_empty() && text.chars().all(|c| "rwm".contains(c));
-    let parts: Vec<&str> = text.split(':').collect();
-    let (host, container, permissions) = match parts.as_slice() {
-        [host] => (*host, *host, "rwm"),
-        [host, second] if mode(second) => (*host, *host, *second),
-        [host, container] => (*host, *container, "rwm"),
-        [host, container, permissions] if mode(permissions) => (*host, *container, *permissions),
-        [_, _, permissions] => return Err(format!("bad mode specified: {permissions}")),
-        _ => return Err(format!("bad format for path: {text}")),
-    };
-    if !container.starts_with('/') {
-        return Err(format!("{container} is not an absolute path"));
-    }
-    Ok(DeviceMapping {
-        path_on_host: host.into(),
-        path_in_container: container.into(),
-        cgroup_permissions: permissions.into(),
-    })
 }
 
 /// Reads one `--ulimit`.
@@ -551,7 +526,8 @@ mod tests {
         assert_eq!(restart("on-failure:3").unwrap().maximum_retry_count, 3);
         assert!(restart("on-failure:x").is_err() && restart(":1").is_err());
         assert_eq!(cpus("1.5").unwrap(), 1_500_000_000);
-        assert_eq!(device("/dev/a:r").unwrap().cgroup_permissions, "r");
+        let device = crate::device::device("/dev/a:r").unwrap();
+        assert_eq!(device.cgroup_permissions, "r");
         assert_eq!(throttle("/dev/a:1mb", true).unwrap().rate, 1 << 20);
         assert_eq!(duration("1m30s").unwrap(), 90_000_000_000);
     }

@@ -69,6 +69,7 @@ pub(crate) struct Config {
     pub(crate) shm_size: Option<u64>,
     pub(crate) seccomp_profile: Option<String>,
     pub(crate) no_new_privileges: bool,
+    pub(crate) cdi_dirs: Vec<PathBuf>,
     pub(crate) cgroup_parent: Option<String>,
     pub(crate) cgroupns: Option<String>,
     pub(crate) ipc_mode: Option<String>,
@@ -150,6 +151,7 @@ impl Config {
             shm_size: size(values, "default-shm-size")?,
             seccomp_profile: values.text("seccomp-profile"),
             no_new_privileges: values.bool("no-new-privileges", false),
+            cdi_dirs: cdi_dirs(values)?,
             cgroup_parent: values.text("cgroup-parent"),
             cgroupns: one_of(values, "default-cgroupns-mode", &["private", "host"])?,
             ipc_mode: one_of(values, "default-ipc-mode", &["private", "shareable"])?,
@@ -267,6 +269,22 @@ fn mirrors(values: &Values) -> Result<Vec<String>, Error> {
             detail: format!("invalid mirror {bad:?}: write a URL"),
         }),
         None => Ok(list),
+    }
+}
+
+/// Where devices are described. One that is named and empty switches them off, as it does for dockerd.
+fn cdi_dirs(values: &Values) -> Result<Vec<PathBuf>, Error> {
+    if !values.has("cdi-spec-dir") {
+        return Ok(vec!["/etc/cdi".into(), "/var/run/cdi".into()]);
+    }
+    let dirs: Vec<PathBuf> =
+        values.list("cdi-spec-dir").into_iter().filter(|dir| !dir.is_empty()).map(PathBuf::from).collect();
+    match dirs.iter().find(|dir| !dir.is_absolute()) {
+        Some(bad) => {
+            let detail = format!("{:?} is not an absolute path", bad.display().to_string());
+            Err(Error::Value { option: "cdi-spec-dir", detail })
+        }
+        None => Ok(dirs),
     }
 }
 

@@ -77,6 +77,12 @@ pub(crate) const OPTIONS: &[Opt] = &[
     no("authorization-plugin", "authorization-plugins", List, "plugins are not part of this version"),
     opt("bip", "bip", Text, "Address and prefix of the bridge, as 172.17.0.1/16"),
     short('b', opt("bridge", "bridge", Text, "Name of the bridge; \"none\" for no default network")),
+    opt(
+        "cdi-spec-dir",
+        "cdi-spec-dirs",
+        List,
+        "Directory of device descriptions (default /etc/cdi and /var/run/cdi)",
+    ),
     opt("cgroup-parent", "cgroup-parent", Text, "Parent cgroup of all containers"),
     opt("config-file", "", Text, "Configuration file (default /etc/proa/daemon.json)"),
     moot(

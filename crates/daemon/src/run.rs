@@ -280,6 +280,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, Error> {
         mirrors: config.mirrors.clone(),
         insecure: config.insecure.clone(),
         bridge: bridge_name(config),
+        cdi_dirs: config.cdi_dirs.clone(),
         debug: config.log_level >= tracing::Level::DEBUG,
     })
 }

@@ -51,8 +51,8 @@ pub use stats::{
     ThrottlingData,
 };
 pub use system::{
-    Commit, ComponentVersion, EventActor, EventMessage, Info, Platform, Plugins, RegistryConfig,
-    RegistryIndex, RuntimeInfo, Swarm, Version,
+    Commit, ComponentVersion, DiscoveredDevice, EventActor, EventMessage, Info, Platform, Plugins,
+    RegistryConfig, RegistryIndex, RuntimeInfo, Swarm, Version,
 };
 pub use usage::{BuildCacheUsage, ContainersUsage, DiskUsage, ImagesUsage, VolumesUsage};
 pub use volume::{Volume, VolumeCreate, VolumeList, VolumeUsage, VolumesPruned};

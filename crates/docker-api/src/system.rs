@@ -92,8 +92,11 @@ crate::wire::wire! {
         default_address_pools: Vec<BTreeMap<String, Value>>, skip "Vec::is_empty";
         firewall_backend: Option<BTreeMap<String, Value>>, skip "Option::is_none";
         cdi_spec_dirs: Vec<String> = "CDISpecDirs";
+        discovered_devices: Option<Vec<DiscoveredDevice>>, skip "Option::is_none";
         warnings: Option<Vec<String>>;
     }
+    /// A device that a driver knows.
+    DiscoveredDevice { source: String; id: String = "ID"; }
     /// Plugin names by kind.
     Plugins {
         volume: Vec<String>;

@@ -71,6 +71,8 @@ pub struct EngineConfig {
     pub insecure: Vec<String>,
     /// Name of the bridge, for `network inspect`.
     pub bridge: String,
+    /// Directories of device descriptions (CDI); none switches them off.
+    pub cdi_dirs: Vec<PathBuf>,
     /// Whether debug logging is on, for `info`.
     pub debug: bool,
 }

@@ -37,6 +37,8 @@ pub struct Info {
     pub filesystem: String,
     /// Open descriptors of the engine.
     pub descriptors: usize,
+    /// Devices that are described, by name.
+    pub devices: Vec<String>,
     /// What stands in the way, in words.
     pub warnings: Vec<String>,
 }
@@ -51,6 +53,8 @@ impl Engine {
         if let Some(bridge) = &self.bridge {
             warnings.extend(bridge.obstacles().unwrap_or_default());
         }
+        let (devices, faults) = self.described_devices();
+        warnings.extend(faults);
         Info {
             id: self.id.clone(),
             containers: all.len(),
@@ -68,6 +72,7 @@ impl Engine {
             system_version: release("VERSION_ID").unwrap_or_default(),
             filesystem: filesystem(&self.config().data_root),
             descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
+            devices,
             warnings,
         }
     }

@@ -180,7 +180,10 @@ impl Engine {
             default_ulimits: &self.config().ulimits,
             bounding: self.bounding,
         };
-        let spec = plan::plan(record, &facts)?;
+        let mut spec = plan::plan(record, &facts)?;
+        if !record.spec.host.device_requests.is_empty() {
+            self.grant_devices(&record.spec.host.device_requests, false, &mut spec)?;
+        }
         if let Some(cwd) = working_dir(&spec, record) {
             root.make_directory(cwd)?;
         }

@@ -39,6 +39,7 @@ mod publish;
 mod pull;
 mod record;
 mod removal;
+mod requests;
 mod restore;
 mod root;
 pub mod spec;

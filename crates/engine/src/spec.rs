@@ -125,6 +125,8 @@ plain! {
         pub ulimits: Vec<Ulimit>,
         /// Devices.
         pub devices: Vec<DeviceSpec>,
+        /// Devices asked of a driver: `--gpus`, and devices by name.
+        pub device_requests: Vec<DeviceRequest>,
         /// Device rules, as the v1 devices controller takes them.
         pub device_cgroup_rules: Vec<String>,
         /// Runtime's name.
@@ -223,6 +225,20 @@ plain! {
         pub container: String,
         /// Of `rwm`.
         pub permissions: String,
+    }
+
+    /// Devices asked of a driver.
+    pub struct DeviceRequest {
+        /// `cdi`, a vendor's, or nothing: whichever has the capabilities.
+        pub driver: String,
+        /// How many; -1 is all.
+        pub count: i64,
+        /// These instead.
+        pub ids: Vec<String>,
+        /// Sets of capabilities, one of which is enough.
+        pub capabilities: Vec<Vec<String>>,
+        /// Options of the driver.
+        pub options: BTreeMap<String, String>,
     }
 
     /// Limits.

@@ -5,8 +5,8 @@ use crate::error::Failure;
 use proa_docker_api::{self as wire, ContainerConfig, ContainerCreateRequest, HostConfig};
 use proa_engine::HealthCheck;
 use proa_engine::spec::{
-    ContainerSpec, DeviceSpec, DeviceValue, HostPort, HostSpec, MountSpec, ResourceSpec, RestartPolicy,
-    Ulimit,
+    ContainerSpec, DeviceRequest, DeviceSpec, DeviceValue, HostPort, HostSpec, MountSpec, ResourceSpec,
+    RestartPolicy, Ulimit,
 };
 use proa_types::PortSpec;
 use std::collections::BTreeMap;
@@ -57,9 +57,6 @@ fn refuse(config: &ContainerConfig, host: &HostConfig) -> Result<(), Failure> {
     };
     if host.links.as_ref().is_some_and(|links| !links.is_empty()) {
         return unsupported("--link (containers of the default bridge are reached by address)");
-    }
-    if host.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
-        return unsupported("--gpus");
     }
     if !matches!(host.isolation.as_str(), "" | "default") {
         return Err(Failure::bad(format!("invalid isolation {:?}: Linux has default only", host.isolation)));
@@ -164,6 +161,7 @@ fn host_spec(host: HostConfig, network_mode: String) -> Result<HostSpec, Failure
                 permissions: d.cgroup_permissions,
             })
             .collect(),
+        device_requests: list(host.device_requests).into_iter().map(device_request).collect(),
         device_cgroup_rules: list(host.device_cgroup_rules),
         runtime: host.runtime,
         init: host.init,
@@ -180,6 +178,26 @@ fn host_spec(host: HostConfig, network_mode: String) -> Result<HostSpec, Failure
         isolation: host.isolation,
         resources,
     })
+}
+
+fn device_request(request: wire::DeviceRequest) -> DeviceRequest {
+    DeviceRequest {
+        driver: request.driver,
+        count: request.count,
+        ids: list(request.device_ids),
+        capabilities: list(request.capabilities),
+        options: request.options,
+    }
+}
+
+fn wire_device_request(request: &DeviceRequest) -> wire::DeviceRequest {
+    wire::DeviceRequest {
+        driver: request.driver.clone(),
+        count: request.count,
+        device_ids: nullable(request.ids.clone()),
+        capabilities: nullable(request.capabilities.clone()),
+        options: request.options.clone(),
+    }
 }
 
 /// When a container is to be started again.
@@ -389,6 +407,7 @@ fn limits(wire: &mut HostConfig, host: &HostSpec) {
         cgroup_permissions: d.permissions.clone(),
     };
     wire.devices = Some(host.devices.iter().map(device).collect());
+    wire.device_requests = nullable(host.device_requests.iter().map(wire_device_request).collect());
     wire.device_cgroup_rules = nullable(host.device_cgroup_rules.clone());
     let ulimit = |u: &Ulimit| wire::Ulimit { name: u.name.clone(), hard: u.hard, soft: u.soft };
     wire.ulimits = nullable(host.ulimits.iter().map(ulimit).collect());

@@ -110,10 +110,19 @@ pub(crate) async fn info(call: Call) -> Handled {
         security_options: security,
         // Clients make up warnings of their own where the list is null.
         warnings: Some(info.warnings),
+        cdi_spec_dirs: config.cdi_dirs.iter().map(|dir| dir.display().to_string()).collect(),
+        discovered_devices: discovered(info.devices).filter(|_| call.since(1, 50)),
         bridge_nf_iptables: bridge_nf,
         bridge_nf_ip6tables: bridge_nf,
         ..Info::default()
     })
+}
+
+/// Devices that are described, which is none in JSON where there are none.
+fn discovered(names: Vec<String>) -> Option<Vec<wire::DiscoveredDevice>> {
+    let device = |id| wire::DiscoveredDevice { source: "cdi".into(), id };
+    let list: Vec<_> = names.into_iter().map(device).collect();
+    Some(list).filter(|list| !list.is_empty())
 }
 
 /// How the storage driver stands on its filesystem.

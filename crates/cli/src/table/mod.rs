@@ -133,13 +133,11 @@ pub(crate) fn resolve(words: &[String]) -> Found {
 const REFUSED_FLAGS: &[(&str, &str)] = &[
     ("container run", "cpu-count"),
     ("container run", "cpu-percent"),
-    ("container run", "gpus"),
     ("container run", "io-maxbandwidth"),
     ("container run", "io-maxiops"),
     ("container run", "use-api-socket"),
     ("container create", "cpu-count"),
     ("container create", "cpu-percent"),
-    ("container create", "gpus"),
     ("container create", "io-maxbandwidth"),
     ("container create", "io-maxiops"),
     ("container create", "use-api-socket"),

@@ -4,6 +4,7 @@ mod answers;
 mod archives;
 mod attach;
 mod daemon;
+mod devices;
 mod disk;
 mod emulation;
 mod errors;
@@ -40,6 +41,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     health::add(suite);
     logs::add(suite);
     limits::add(suite);
+    devices::add(suite);
     network::add(suite);
     volumes::add(suite);
     stats::add(suite);
