@@ -30,7 +30,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
         return 0;
     }
     if has(&["--failpoints"]) {
-        println!("{}", proa_engine::FAILPOINTS.join("\n"));
+        proa_engine::failpoints().for_each(|name| println!("{name}"));
         return 0;
     }
     let config = match Config::load(&args) {

@@ -1,7 +1,7 @@
 //! What a container has changed: told (`diff`), and made an image of (`commit`).
 
 use crate::container::Container;
-use crate::engine::blocking;
+use crate::engine::{blocking, passage};
 use crate::health::HealthCheck;
 use crate::record::ContainerRecord;
 use crate::spec::ContainerSpec;
@@ -103,19 +103,32 @@ impl Engine {
         let record = container.record();
         let parent = self.images.resolve(record.image.as_str())?;
         let config = configuration(&record.spec, &parent.config.config, &options)?;
-        // A state like any other: who looks sees it, and after a crash it can be undone.
         let pauses = options.pause && matches!(state, State::Running(_));
         if pauses {
-            self.pause(container.id.as_str()).await?;
+            self.stand_still(&container).await?;
         }
+        passage("commit.begin");
         let made = self.derive(&container, parent, config, &options).await;
+        passage("commit.derived");
         if pauses {
             // It may have ended, or somebody was faster.
             let _ = self.unpause(container.id.as_str()).await;
+            container.change(|record| record.stands_still = false);
         }
         let image = made?;
         self.tell_commit(&container, &image.id, &options);
         Ok(image)
+    }
+
+    /// Pauses a container for a step. A state like any other: who looks sees it, and after a crash it is undone.
+    async fn stand_still(&self, container: &Arc<Container>) -> Result<(), Error> {
+        container.change(|record| record.stands_still = true);
+        self.note(&container.record())?;
+        let paused = self.pause(container.id.as_str()).await;
+        if paused.is_err() {
+            container.change(|record| record.stands_still = false);
+        }
+        paused
     }
 
     async fn derive(

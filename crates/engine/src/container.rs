@@ -6,7 +6,7 @@ use crate::state::{State, Transition};
 use proa_shim::{AttachRequest, Shim};
 use proa_types::{ContainerId, SandboxId};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -23,6 +23,8 @@ pub(crate) struct Container {
     early: Mutex<Vec<(AttachRequest, OwnedFd)>>,
     /// How often in a row its policy has started it again after a short run: the pauses grow with it.
     pub(crate) short_runs: AtomicU32,
+    /// Whether the end of its run is part of an operation that goes on: `--rm` does not remove it then.
+    pub(crate) kept: AtomicBool,
     /// Its root, mounted ahead of the start.
     mounted: Mutex<Option<OwnedFd>>,
     /// Looks at its files that are under way.
@@ -73,6 +75,7 @@ impl Container {
             live: Mutex::new(None),
             early: Mutex::default(),
             short_runs: AtomicU32::new(0),
+            kept: AtomicBool::new(false),
             mounted: Mutex::default(),
             views: Mutex::default(),
             progress: watch::channel(Progress { running, ..Progress::default() }).0,

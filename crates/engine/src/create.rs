@@ -75,6 +75,8 @@ impl Engine {
             stopped_by_user: false,
             health: None,
             healing: false,
+            stands_still: false,
+            limits_due: false,
             endpoint: None,
             published: Vec::new(),
         };

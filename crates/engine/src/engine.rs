@@ -1,5 +1,6 @@
 //! The engine itself: what it holds, and how its parts are reached.
 
+use crate::Error;
 use crate::config::EngineConfig;
 use crate::container::Container;
 use crate::events::Events;
@@ -11,7 +12,6 @@ use crate::leaving::Leaving;
 use crate::pool::Pool;
 use crate::pull::Fetching;
 use crate::trees::Trees;
-use crate::{Error, failpoint};
 use proa_distribution::Registry;
 use proa_image::ImageStore;
 use proa_network::Bridge;
@@ -203,4 +203,46 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-pub(crate) use failpoint::passage;
+pub(crate) use proa_sys::failpoint::passage;
+
+/// Where the engine can be told to die.
+const FAILPOINTS: &[&str] = &[
+    "create.snapshot",
+    "create.record",
+    "start.begin",
+    "start.sandbox",
+    "start.network",
+    "start.publish",
+    "start.shim",
+    "start.record",
+    "exec.begin",
+    "exec.started",
+    "pause.frozen",
+    "unpause.thawed",
+    "rename.reserved",
+    "rename.record",
+    "update.record",
+    "update.limits",
+    "commit.begin",
+    "commit.derived",
+    "extract.begin",
+    "extract.done",
+    "exit.seen",
+    "exit.record",
+    "stop.signal",
+    "restart.stopped",
+    "kill.signal",
+    "remove.killed",
+    "remove.begin",
+    "remove.record",
+    "remove.release",
+    "restore.begin",
+    "restore.adopted",
+    "volume.made",
+    "volume.removed",
+];
+
+/// Every place where the process can be told to die, here and in the stores below.
+pub fn failpoints() -> impl Iterator<Item = &'static str> {
+    [FAILPOINTS, proa_volume::FAILPOINTS, proa_image::FAILPOINTS].into_iter().flatten().copied()
+}

@@ -77,6 +77,7 @@ impl Engine {
             let host = &record.spec.host;
             (host.restart.clone(), record.restart_count, record.stopped_by_user, started, host.auto_remove)
         });
+        let auto_remove = auto_remove && !container.kept.load(Ordering::Relaxed);
         let healing = container.with(health::restarts);
         let restarting = (healing || policy.wants(exit.code, count, stopped)) && !self.is_closing();
         let transition =

@@ -1,5 +1,6 @@
 //! Files into and out of a container: `cp` and `export`.
 
+use crate::engine::passage;
 use crate::identity::{Tables, identity};
 use crate::record::ContainerRecord;
 use crate::root::Root;
@@ -199,11 +200,13 @@ impl Engine {
             writable(view, &dir)?;
             let place = view.path_of(dir.as_fd()).map_err(&failed)?;
             let place = place.strip_prefix("/").unwrap_or(&place).as_os_str().as_bytes();
+            passage("extract.begin");
             let options = ExtractOptions { owner, keep_kind: options.keep_kind, rename: None };
             let plain = tar::plain(from).map_err(Error::Archive)?;
             extract(plain, view.root.as_fd(), (dir, place), &options).map_err(Error::Archive)
         };
         self.look_into(&container, true, look).await?;
+        passage("extract.done");
         self.tell(&container, "extract-to-dir", &[]);
         Ok(())
     }

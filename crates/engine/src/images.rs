@@ -1,7 +1,7 @@
 //! Images for containers and users: push joins the store to the registry client (`pull` is next door); load, save and
 //! import run where they hold nothing up.
 
-use crate::engine::{blocking, passage};
+use crate::engine::blocking;
 use crate::events::EventKind;
 use crate::{Engine, Error};
 use futures_util::stream::{self, StreamExt};
@@ -226,7 +226,6 @@ impl Engine {
         text: &str,
         options: RemoveOptions,
     ) -> Result<Vec<Removal>, Error> {
-        passage("image.untag");
         let (engine, wanted) = (Arc::clone(self), text.to_owned());
         let removed = blocking(move || {
             // Those made ahead must not keep its layers.

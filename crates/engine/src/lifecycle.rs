@@ -159,6 +159,7 @@ impl Engine {
             found.change(|record| record.stopped_by_user = true);
             self.note(&found.record())?;
         }
+        passage("kill.signal");
         if signal != Signal::KILL {
             return self.signal(&found, signal).await;
         }
@@ -184,10 +185,11 @@ impl Engine {
         let _operation = container.operation.lock().await;
         if container.state().run().is_some() {
             // It comes back at once: --rm must not remove it in between.
-            let auto_remove = container.change(|record| std::mem::take(&mut record.spec.host.auto_remove));
+            container.kept.store(true, Ordering::Relaxed);
             let stopped = self.stop_locked(&container, timeout, signal).await;
-            container.change(|record| record.spec.host.auto_remove = auto_remove);
+            container.kept.store(false, Ordering::Relaxed);
             stopped?;
+            passage("restart.stopped");
             self.tell(&container, "stop", &[]);
         }
         container.change(|record| {
@@ -213,6 +215,7 @@ impl Engine {
             .map_err(|e| Error::Conflict(format!("Container {} {e}", container.id)))?;
         let live = container.running()?;
         blocking(move || Ok(live.shim.pause()?)).await?;
+        passage("pause.frozen");
         container.apply(Transition::Pause)?;
         self.leave_health(&container);
         self.note(&container.record())?;
@@ -233,6 +236,7 @@ impl Engine {
             .map_err(|e| Error::Conflict(format!("Container {} {e}", container.id)))?;
         let live = container.running()?;
         blocking(move || Ok(live.shim.resume()?)).await?;
+        passage("unpause.thawed");
         container.apply(Transition::Resume)?;
         self.check_health(&container);
         self.note(&container.record())?;
@@ -253,10 +257,12 @@ impl Engine {
         }
         record.name = name.clone();
         self.index().reserve(name.as_str(), &record.id)?;
+        passage("rename.reserved");
         let renamed = self.record_in_store(&record);
         let stays = if renamed.is_ok() { &old } else { &name };
         self.index().free(stays.as_str());
         renamed?;
+        passage("rename.record");
         container.change(|record| record.name = name.clone());
         self.note(&container.record())?;
         self.tell(&container, "rename", &[("oldName", format!("/{old}"))]);

@@ -48,6 +48,12 @@ pub struct ContainerRecord {
     /// Whether it is being stopped because it was unhealthy, to be started again.
     #[serde(default)]
     pub healing: bool,
+    /// Whether it is paused by a step of ours, not by a user: it goes on after a crash.
+    #[serde(default)]
+    pub stands_still: bool,
+    /// Whether its limits have been changed here, but perhaps not yet in the kernel.
+    #[serde(default)]
+    pub limits_due: bool,
     /// Its place on the network, while it runs.
     pub endpoint: Option<Endpoint>,
     /// What is published of it, while it runs.

@@ -9,6 +9,7 @@ use crate::{Engine, Error};
 use proa_state::Durability;
 use proa_volume::{Retired, Volumes};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Longest that a prune waits for files that are being deleted.
@@ -43,11 +44,20 @@ impl Engine {
                 )));
             }
             state if state.run().is_some() && options.force => {
-                found.change(|record| (record.stopped_by_user, record.spec.host.auto_remove) = (true, false));
+                found.change(|record| record.stopped_by_user = true);
+                // Removed here, not by its end.
+                found.kept.store(true, Ordering::Relaxed);
                 let ended = Wait::of(&found, WaitCondition::NotRunning);
-                self.thaw(&found).await?;
-                self.kill_all(&found).await?;
-                ended.done().await;
+                let killed = match self.thaw(&found).await {
+                    Ok(()) => self.kill_all(&found).await,
+                    refused => refused,
+                };
+                if killed.is_ok() {
+                    ended.done().await;
+                }
+                found.kept.store(false, Ordering::Relaxed);
+                killed?;
+                passage("remove.killed");
                 if matches!(found.state(), State::Removing) {
                     // It ended by itself a moment before, and removes itself.
                     Wait::of(&found, WaitCondition::Removed).done().await;

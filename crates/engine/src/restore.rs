@@ -37,6 +37,7 @@ impl Engine {
         for container in &running {
             let events = container.running()?.shim.events()?;
             self.watch(container, events)?;
+            self.limit_again(container);
             self.heal_again(container);
         }
         for container in gone {
@@ -240,7 +241,9 @@ fn settle(
         started_at: facts.started_at,
         sandbox: sandbox.clone(),
     };
-    record.state = if facts.paused { State::Paused(run) } else { State::Running(run) };
+    // A step that needed it to stand still was cut short.
+    let goes_on = facts.paused && std::mem::take(&mut record.stands_still) && shim.resume().is_ok();
+    record.state = if facts.paused && !goes_on { State::Paused(run) } else { State::Running(run) };
     Some(Live { shim, sandbox })
 }
 

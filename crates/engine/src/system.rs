@@ -193,6 +193,8 @@ pub(crate) fn plain_record() -> ContainerRecord {
         stopped_by_user: false,
         health: None,
         healing: false,
+        stands_still: false,
+        limits_due: false,
         endpoint: None,
         published: Vec::new(),
     }

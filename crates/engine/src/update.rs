@@ -1,7 +1,8 @@
 //! `update`: limits and the restart policy of a container that exists, also while it runs.
 
+use crate::container::Container;
 use crate::create::{check_resources, check_restart};
-use crate::engine::blocking;
+use crate::engine::{blocking, passage};
 use crate::plan;
 use crate::record::ContainerRecord;
 use crate::spec::{ResourceSpec, RestartPolicy};
@@ -40,10 +41,15 @@ impl Engine {
         // Refuses now what the next start would refuse.
         let devices = plan::device_facts(&after)?;
         self.set(&container, &after)?;
+        passage("update.record");
         if let (Ok(live), false) = (container.running(), update.resources == ResourceSpec::default()) {
             let resources = limits(&after.spec.host.resources, &devices);
             match blocking(move || Ok(live.shim.update(&resources)?)).await {
-                Ok(more) => warnings.extend(more),
+                Ok(more) => {
+                    warnings.extend(more);
+                    container.change(|record| record.limits_due = false);
+                    self.note(&container.record())?;
+                }
                 // It has ended meanwhile: what is stored is for the next start.
                 Err(_) if container.state().run().is_none() => {}
                 Err(error) => {
@@ -54,16 +60,36 @@ impl Engine {
                 }
             }
         }
+        passage("update.limits");
         self.tell(&container, "update", &[]);
         Ok(warnings)
     }
 
+    /// Tells the kernel the limits of a container that was found running, if an update was cut short.
+    pub(crate) fn limit_again(&self, container: &Container) {
+        let record = container.record();
+        let Ok(live) = container.running() else { return };
+        if !record.limits_due {
+            return;
+        }
+        let limited = plan::device_facts(&record).and_then(|devices| {
+            let resources = limits(&record.spec.host.resources, &devices);
+            live.shim.update(&resources)?;
+            container.change(|record| record.limits_due = false);
+            self.note(&container.record())
+        });
+        if let Err(error) = limited {
+            tracing::warn!(container = container.id.short(), %error, "an update of limits was cut short, and stays so");
+        }
+    }
+
     /// Gives a container the limits and the policy of a record.
-    fn set(&self, container: &crate::container::Container, wanted: &ContainerRecord) -> Result<(), Error> {
+    fn set(&self, container: &Container, wanted: &ContainerRecord) -> Result<(), Error> {
         let host = &wanted.spec.host;
         let record = container.change(|record| {
             record.spec.host.resources = host.resources.clone();
             record.spec.host.restart = host.restart.clone();
+            record.limits_due = record.state.run().is_some();
             record.clone()
         });
         self.record_in_store(&record)?;

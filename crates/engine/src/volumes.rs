@@ -25,6 +25,7 @@ impl Engine {
     pub async fn volume_create(self: &Arc<Self>, spec: VolumeSpec) -> Result<Volume, Error> {
         let engine = Arc::clone(self);
         let (volume, made) = blocking(move || Ok(engine.volumes.ensure(&spec)?)).await?;
+        passage("volume.made");
         if made {
             self.events_volume("create", &volume.name);
         }
@@ -64,9 +65,9 @@ impl Engine {
     /// # Errors
     /// [`Error::Volume`] when it is in use.
     pub async fn volume_remove(self: &Arc<Self>, name: &str, force: bool) -> Result<(), Error> {
-        passage("volume.remove");
         let (engine, wanted) = (Arc::clone(self), name.to_owned());
         blocking(move || Ok(engine.volumes.remove(&wanted, force)?)).await?;
+        passage("volume.removed");
         self.events_volume("destroy", name);
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::{Error, Image, NewImage, Result};
 use proa_oci::Digest;
 use proa_oci::image::{ImageConfig, Manifest, unambiguous};
 use proa_state::{Durability, Store};
+use proa_sys::failpoint::passage;
 use proa_types::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -35,6 +36,7 @@ impl Inner {
                 plan.add(image, &catalog)?;
             }
         }
+        passage("image.record");
         self.state.update(Durability::Immediate, |update| {
             for (diff, layer) in &plan.layers {
                 update.put(&LAYERS, diff.as_str(), layer)?;
@@ -50,6 +52,7 @@ impl Inner {
             }
             Ok::<_, Error>(())
         })?;
+        passage("image.recorded");
         let fresh: Vec<Digest> = plan.layers.keys().cloned().collect();
         let made = plan.apply(&mut self.catalog_mut());
         if !fresh.is_empty() {

@@ -6,6 +6,7 @@
 
 use crate::{Blob, Error, Result};
 use proa_oci::Digest;
+use proa_sys::failpoint::passage;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -85,7 +86,9 @@ impl Content {
     /// Gives a finished file its name; its digest has been checked.
     pub(crate) fn publish(&self, from: &Path, digest: &Digest) -> Result<()> {
         let path = self.path(digest);
-        std::fs::rename(from, &path).map_err(Error::io(format!("cannot write {}", path.display())))
+        std::fs::rename(from, &path).map_err(Error::io(format!("cannot write {}", path.display())))?;
+        passage("blob.published");
+        Ok(())
     }
 
     /// Removes blobs that `wanted` does not know, and transfers older than a week.

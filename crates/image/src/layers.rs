@@ -10,6 +10,7 @@ use crate::store::Inner;
 use crate::{Blob, Error, Result};
 use proa_oci::Digest;
 use proa_oci::image::Descriptor;
+use proa_sys::failpoint::passage;
 use std::collections::HashSet;
 use std::fs::DirBuilder;
 use std::io::{BufRead, BufReader, Read};
@@ -116,6 +117,7 @@ impl Inner {
                 recipe: received.outcome.recipe,
                 unsettled: Some(self.boot.clone()),
             };
+            passage("layer.kept");
             catalog.pending.insert(received.diff_id.clone(), record);
         }
         if let Some(held) = catalog.leases.get_mut(&lease) {

@@ -58,5 +58,9 @@ pub use progress::{Phase, Progress};
 pub use store::ImageStore;
 pub use usage::LayersUsage;
 
+/// Where the process can be told to die.
+pub const FAILPOINTS: &[&str] =
+    &["blob.published", "layer.kept", "image.record", "image.recorded", "image.removed"];
+
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! System calls, netlink, nftables and bpf: all unsafe code of the project
 
 pub mod bpf;
+pub mod failpoint;
 pub mod fd;
 pub mod inherited;
 pub mod mount;

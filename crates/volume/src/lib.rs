@@ -32,6 +32,7 @@ use hold::Holds;
 use local::Local;
 use locks::Locks;
 use proa_state::{Durability, Store, Table, Update};
+use proa_sys::failpoint::passage;
 use proa_types::{ContainerId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -40,6 +41,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use volume::VolumeRecord;
 
 const VOLUMES: Table<VolumeRecord> = Table::new("volumes");
+
+/// Where the process can be told to die.
+pub const FAILPOINTS: &[&str] = &["volume.record", "volume.populated", "volume.removing", "volume.retired"];
 
 /// All volumes of one data root.
 pub struct Volumes {
@@ -138,6 +142,7 @@ impl Volumes {
         // An anonymous volume is worth nothing without the container, whose own record follows.
         let durability = if anonymous { Durability::Eventual } else { Durability::Immediate };
         self.store.update(durability, |update| update.insert(&VOLUMES, &name, &record))?;
+        passage("volume.record");
         if let Err(error) = driver.create(&name, &spec.options) {
             self.forget(&name, durability)?;
             return Err(error);
@@ -184,6 +189,7 @@ impl Volumes {
             Err(Error::NotFound(_)) if force => return Ok(()),
             other => other?,
         };
+        passage("volume.removing");
         if let Err(error) = self.local.remove(name, &record.options) {
             self.store.update(Durability::Immediate, |update| update.put(&VOLUMES, name, &record))?;
             return Err(error);

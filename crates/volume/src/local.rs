@@ -6,6 +6,7 @@
 
 use crate::driver::{Driver, Options};
 use crate::{Error, name, options};
+use proa_sys::failpoint::passage;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -63,6 +64,7 @@ impl Local {
             let path = self.place(name).join(COPY);
             let copy = open_dir(&path).map_err(|source| Error::io(name, "open", &path, source))?;
             self.copied(name, source, &copy, COPY)?;
+            passage("volume.populated");
             match rustix::fs::renameat(&place, COPY, &place, DATA) {
                 Ok(()) => Ok(true),
                 Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
@@ -174,6 +176,7 @@ impl Driver for Local {
 
     fn remove(&self, name: &str, options: &Options) -> Result<(), Error> {
         let Some(trash) = self.retire(name, options)? else { return Ok(()) };
+        passage("volume.retired");
         self.delete(name, &trash).inspect_err(|_| {
             // What is left of it keeps its name, so that the user sees that it is there.
             let _ = rustix::fs::rename(self.root.join(&trash), self.place(name));

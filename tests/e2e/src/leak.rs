@@ -33,6 +33,22 @@ impl Holdings {
     }
 }
 
+impl Holdings {
+    /// How many more things there are now than there were, of the kind that there are most more of.
+    pub fn now_more(&self) -> isize {
+        let count = |all: &BTreeSet<String>| {
+            let mut kinds = std::collections::BTreeMap::<String, isize>::new();
+            for name in all {
+                *kinds.entry(name.split(' ').next().unwrap_or_default().to_owned()).or_default() += 1;
+            }
+            kinds
+        };
+        let before = count(&self.0);
+        let more = |(kind, now): (String, isize)| now - before.get(&kind).copied().unwrap_or(0);
+        count(&Self::now().0).into_iter().map(more).max().unwrap_or(0)
+    }
+}
+
 fn cgroups(dir: &Path, depth: u32, all: &mut BTreeSet<String>) {
     if depth > 4 {
         return;

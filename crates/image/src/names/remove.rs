@@ -10,6 +10,7 @@ use crate::record::{DIGESTS, IMAGES, LAYERS, LayerRecord, TAGS};
 use crate::{Error, Image, ImageStore, ImageUse, Removal, RemoveOptions, Result};
 use proa_oci::{Digest, Reference, image::chain_ids};
 use proa_state::Durability;
+use proa_sys::failpoint::passage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -86,6 +87,7 @@ impl ImageStore {
             }
             Ok::<_, Error>(())
         })?;
+        passage("image.removed");
         let freed = lost.values().map(|layer| layer.content_size).sum();
         self.inner.discard(lost.into_values().collect());
         Ok(Pruned { lines: std::mem::take(&mut plan.lines), freed })
