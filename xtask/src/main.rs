@@ -25,7 +25,7 @@ usage: cargo xtask TASK
   fuzz [TARGET] [--seconds N]
                       feeds parsers mutated input: one target or all, each for N seconds (60)
   test vm [FILTERS]   runtime and engine tests in a small VM: pure cgroup v2, AppArmor, an older kernel
-  bench NAME          start";
+  bench NAME          start | scale";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

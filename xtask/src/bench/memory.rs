@@ -32,6 +32,13 @@ pub(crate) fn of_engine(dir: &std::path::Path) -> Memory {
     sum
 }
 
+/// One process.
+pub(crate) fn of_process(pid: u32) -> Memory {
+    let mut sum = Memory::default();
+    add(&mut sum, pid);
+    sum
+}
+
 fn add(sum: &mut Memory, pid: u32) {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let field = |name: &str| {

@@ -2,6 +2,7 @@
 
 mod memory;
 mod peer;
+mod scale;
 mod start;
 mod table;
 
@@ -11,6 +12,7 @@ use crate::shell::Outcome;
 pub(crate) fn bench(name: &str, rest: &[&str]) -> Outcome {
     match name {
         "start" => start::start(rest),
-        _ => Err(format!("there is no benchmark {name:?}; there is: start")),
+        "scale" => scale::scale(rest),
+        _ => Err(format!("there is no benchmark {name:?}; there are: start, scale")),
     }
 }

@@ -123,6 +123,11 @@ impl Peer {
         if self.host.is_some() { &[] } else { &PODMAN }
     }
 
+    /// The daemon's process.
+    pub(crate) fn daemon(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Child::id)
+    }
+
     /// Where everything of it lies.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
