@@ -42,7 +42,7 @@ pub(crate) async fn networks_prune(call: Call) -> Handled {
 /// This engine builds nothing, so there is never a cache: `docker system prune` asks all the same.
 pub(crate) async fn build_prune(call: Call) -> Handled {
     drain(call.request.into_body()).await;
-    ok(&BuildPruned { caches_deleted: None, space_reclaimed: 0 })
+    ok(&BuildPruned { caches_deleted: Some(Vec::new()), space_reclaimed: 0 })
 }
 
 pub(crate) async fn update(call: Call) -> Handled {
