@@ -273,20 +273,28 @@ fn nothing_more(daemon: &Daemon, after: &str) {
 fn random_kills() {
     let mut chance = Chance::seeded();
     let mut daemon = daemon("random", &[]);
-    daemon.docker(&["run", "-d", "--name", "other", "busybox", "sleep", "6000"]).ok();
-    let kills = std::env::var("PROA_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
+    // It says a number every now and then, all the time.
+    let count = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done";
+    daemon.docker(&["run", "-d", "--name", "other", "busybox", "sh", "-c", count]).ok();
+    let kills = std::env::var("PROA_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     for round in 0..kills {
         let host = daemon.host();
         let worker = std::thread::spawn(move || churn(&host, round));
-        std::thread::sleep(Duration::from_millis(chance.below(150)));
+        std::thread::sleep(Duration::from_millis(chance.below(300)));
         daemon.kill();
         let _ = worker.join();
         daemon.run();
     }
     consistent(&daemon, "random kills");
+    let _ = daemon.docker(&["rmi", "random-image"]);
+    nothing_more(&daemon, "random kills");
     assert_eq!(field(&daemon, "other", "{{.State.Running}}"), "true");
     let left = daemon.docker(&["ps", "-aq"]).ok();
     assert_eq!(left.lines().count(), 1, "{left}");
+    daemon.docker(&["stop", "-t", "0", "other"]).ok();
+    let said = daemon.docker(&["logs", "other"]).ok();
+    let lost = said.lines().enumerate().find(|(number, line)| *line != number.to_string());
+    assert!(lost.is_none() && said.lines().count() > 50, "a line is missing: {lost:?}");
     daemon.docker(&["rm", "-f", "other"]).ok();
 }
 
@@ -300,8 +308,18 @@ fn churn(host: &str, round: u64) {
     };
     for number in 0..20 {
         let name = format!("r{round}-{number}");
-        let made = docker(&["run", "-d", "--name", &name, "busybox", "sleep", "600"]);
-        if !made || !docker(&["exec", &name, "true"]) || !docker(&["rm", "-f", &name]) {
+        if !docker(&["run", "-d", "--name", &name, "-v", "/data", "busybox", "sleep", "600"]) {
+            return;
+        }
+        let between: &[&[&str]] = match (round + number) % 6 {
+            0 => &[&["exec", &name, "true"]],
+            1 => &[&["restart", "-t", "0", &name]],
+            2 => &[&["commit", &name, "random-image"], &["rmi", "random-image"]],
+            3 => &[&["cp", "/etc/hostname", &format!("{name}:/tmp")]],
+            4 => &[&["update", "-m", "64m", "--memory-swap", "64m", &name], &["stop", "-t", "0", &name]],
+            _ => &[&["run", "--rm", "busybox", "true"], &["kill", &name]],
+        };
+        if !between.iter().all(|args| docker(args)) || !docker(&["rm", "-fv", &name]) {
             return;
         }
     }
