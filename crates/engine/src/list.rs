@@ -1,5 +1,6 @@
 //! Looking at containers.
 
+use crate::container::Container;
 use crate::record::ContainerRecord;
 use crate::state::State;
 use crate::{Engine, Error};
@@ -16,13 +17,13 @@ pub struct ContainerView {
     pub record: ContainerRecord,
     /// Its image, if that is still there.
     pub image: Option<Arc<Image>>,
-    /// Its log.
+    /// Its log; as inspect shows it.
     pub log: Option<LogConfig>,
     /// Directory of its files.
     pub dir: PathBuf,
-    /// Processes beside its first.
+    /// Processes beside its first; as inspect shows them.
     pub execs: Vec<ExecId>,
-    /// What the storage driver says.
+    /// What the storage driver says; as inspect shows it.
     pub driver: DriverData,
     /// Bytes of its own layer, where asked for.
     pub size: Option<u64>,
@@ -69,18 +70,26 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSuchContainer`].
     pub fn inspect(&self, container: &str, size: bool) -> Result<ContainerView, Error> {
-        Ok(self.view(&*self.find(container)?, size))
+        let container = self.find(container)?;
+        let view = self.glance(&container, size);
+        let layers = view.image.as_ref().map(|image| image.layers.as_slice()).unwrap_or_default();
+        Ok(ContainerView {
+            log: self.log_config(&container).ok(),
+            execs: self.execs.of(&container.id),
+            driver: self.images.driver_data(Some(container.id.as_str()), layers),
+            ..view
+        })
     }
 
-    pub(crate) fn view(&self, container: &crate::container::Container, size: bool) -> ContainerView {
+    /// What a list shows of a container.
+    pub(crate) fn glance(&self, container: &Container, size: bool) -> ContainerView {
         let record = container.record();
         let image = self.images.resolve(record.image.as_str()).ok();
-        let layers = image.as_ref().map(|image| image.layers.clone()).unwrap_or_default();
         ContainerView {
-            log: self.log_config(container).ok(),
+            log: None,
             dir: self.container_dir(container),
-            execs: self.execs.of(&record.id),
-            driver: self.images.driver_data(Some(record.id.as_str()), &layers),
+            execs: Vec::new(),
+            driver: DriverData::default(),
             size: size.then(|| self.images.snapshot_usage(record.id.as_str()).unwrap_or(0)),
             network: record.spec.host.network_mode.clone(),
             image,
@@ -132,7 +141,7 @@ impl Engine {
         if options.limit > 0 {
             all.truncate(options.limit);
         }
-        Ok(all.iter().map(|container| self.view(container, options.size)).collect())
+        Ok(all.iter().map(|container| self.glance(container, options.size)).collect())
     }
 
     fn matches(&self, record: &ContainerRecord, filters: &Filters) -> bool {

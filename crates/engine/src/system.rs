@@ -110,31 +110,7 @@ impl Engine {
 
     /// The networks there are: `bridge` (unless switched off), `host`, `none`.
     pub fn networks(&self) -> Vec<NetworkView> {
-        let mut all = Vec::new();
-        let on = |mode: &str| -> Vec<ContainerRecord> {
-            let records = self.all().into_iter().map(|container| container.record());
-            records
-                .filter(|record| record.spec.host.network_mode == mode && record.state.run().is_some())
-                .collect()
-        };
-        let id = |name: &str| Digest::of(format!("{}\n{name}", self.id).as_bytes()).hex().to_owned();
-        for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null")] {
-            if name == "bridge" && self.bridge.is_none() {
-                continue;
-            }
-            let addressing =
-                self.bridge.as_ref().filter(|_| name == "bridge").and_then(|bridge| bridge.addressing().ok());
-            all.push(NetworkView {
-                name: name.into(),
-                id: id(name),
-                driver: driver.into(),
-                created: Timestamp(0),
-                addressing,
-                bridge: self.config().bridge.clone(),
-                containers: on(name),
-            });
-        }
-        all
+        NETWORKS.into_iter().filter_map(|(name, driver)| self.look_at(name, driver)).collect()
     }
 
     /// A network by name or id.
@@ -142,13 +118,42 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSuchNetwork`].
     pub fn network(&self, text: &str) -> Result<NetworkView, Error> {
-        let found = self
-            .networks()
-            .into_iter()
-            .find(|n| n.name == text || (text.len() >= 4 && n.id.starts_with(text)));
+        let meant = |name: &str| {
+            let id = self.network_id(name).unwrap_or_default();
+            name == text || (text.len() >= 4 && id.starts_with(text))
+        };
+        let found = NETWORKS.into_iter().find(|(name, _)| meant(name));
+        let found = found.and_then(|(name, driver)| self.look_at(name, driver));
         found.ok_or_else(|| Error::NoSuchNetwork(text.into()))
     }
+
+    /// A network's id by its name, without a look at who is on it.
+    pub fn network_id(&self, name: &str) -> Option<String> {
+        let there =
+            NETWORKS.iter().any(|(known, _)| *known == name) && (name != "bridge" || self.bridge.is_some());
+        there.then(|| Digest::of(format!("{}\n{name}", self.id).as_bytes()).hex().to_owned())
+    }
+
+    fn look_at(&self, name: &str, driver: &str) -> Option<NetworkView> {
+        let id = self.network_id(name)?;
+        let bridge = self.bridge.as_ref().filter(|_| name == "bridge");
+        let on =
+            |record: &ContainerRecord| record.spec.host.network_mode == name && record.state.run().is_some();
+        let containers = self.all().into_iter().filter(|container| container.with(on));
+        Some(NetworkView {
+            name: name.into(),
+            id,
+            driver: driver.into(),
+            created: Timestamp(0),
+            addressing: bridge.and_then(|bridge| bridge.addressing().ok()),
+            bridge: self.config().bridge.clone(),
+            containers: containers.map(|container| container.record()).collect(),
+        })
+    }
 }
+
+/// Networks by name, with their drivers.
+const NETWORKS: [(&str, &str); 3] = [("bridge", "bridge"), ("host", "host"), ("none", "null")];
 
 /// The engine's own id: made once, kept in the store.
 pub(crate) fn engine_id(store: &Store) -> Result<String, Error> {

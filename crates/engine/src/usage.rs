@@ -52,7 +52,7 @@ impl Engine {
                 let layers = engine.images.layers_usage(|id| engine.image_users(id) > 0);
                 (engine.images.list(), layers)
             };
-            let containers = || engine.all().iter().map(|container| engine.view(container, true)).collect();
+            let containers = || engine.all().iter().map(|container| engine.glance(container, true)).collect();
             Ok(DiskUsage {
                 images: of.images.then(images),
                 containers: of.containers.then(containers),

@@ -198,8 +198,8 @@ pub(crate) fn endpoint_id(record: &ContainerRecord) -> String {
 
 fn endpoint(record: &ContainerRecord, engine: &Engine) -> EndpointSettings {
     let mut settings = EndpointSettings::default();
-    if let Ok(network) = engine.network(&record.spec.host.network_mode) {
-        settings.network_id = network.id;
+    if let Some(id) = engine.network_id(&record.spec.host.network_mode) {
+        settings.network_id = id;
     }
     if let (Some(endpoint), Some(_)) = (&record.endpoint, record.state.run()) {
         settings.endpoint_id = endpoint_id(record);
