@@ -2,7 +2,7 @@
 
 use crate::body::{Answer, empty};
 use crate::error::Failure;
-use crate::routes::streams::written;
+use crate::routes::streams::{Shape, written};
 use bytes::Bytes;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::upgrade::Upgraded;
@@ -211,7 +211,9 @@ async fn unframe(
 async fn replay(mut log: LogStream, to_client: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
     loop {
         match log.next().await {
-            Ok(Some(records)) => to_client.write_all(&written(&records, false, log.tty)).await?,
+            Ok(Some(records)) => {
+                to_client.write_all(&written(&records, Shape { raw: log.tty, ..Shape::default() })).await?
+            }
             Ok(None) => return Ok(()),
             Err(error) => return Err(std::io::Error::other(error.to_string())),
         }

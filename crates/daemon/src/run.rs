@@ -235,7 +235,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, Error> {
         .log_driver
         .parse()
         .map_err(|e: proa_logs::Error| Error::Value { option: "log-driver", detail: e.to_string() })?;
-    LogConfig::new(log_driver, "/".into(), &config.log_options)
+    LogConfig::new(log_driver, "/".into(), &config.log_options, &proa_logs::Source::default())
         .map_err(|e| Error::Value { option: "log-opt", detail: e.to_string() })?;
     let profile = match config.seccomp_profile.as_deref() {
         None | Some("builtin") => None,

@@ -157,6 +157,7 @@ impl Engine {
     fn complete(&self, spec: &mut ContainerSpec) {
         let config = self.config();
         let host = &mut spec.host;
+        crate::logs::complete(host, &config);
         if matches!(host.network_mode.as_str(), "" | "default") {
             host.network_mode = if self.bridge.is_some() { "bridge".into() } else { "none".into() };
         }

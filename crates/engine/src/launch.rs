@@ -219,7 +219,7 @@ impl Engine {
             filter: bundle.filter,
             open_stdin: record.spec.open_stdin,
             stdin_once: record.spec.stdin_once,
-            log: self.log_config(container)?,
+            log: self.log_of_run(container, ready.shim.dir())?,
             init: record.spec.host.init.unwrap_or(self.config().init),
             runtime: bundle.runtime,
             forwards: forwards.collect(),

@@ -5,7 +5,6 @@ use crate::record::ContainerRecord;
 use crate::state::State;
 use crate::{Engine, Error};
 use proa_image::{DriverData, Image};
-use proa_logs::LogConfig;
 use proa_types::{ExecId, Filters};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,8 +16,8 @@ pub struct ContainerView {
     pub record: ContainerRecord,
     /// Its image, if that is still there.
     pub image: Option<Arc<Image>>,
-    /// Its log; as inspect shows it.
-    pub log: Option<LogConfig>,
+    /// The current file of its log.
+    pub log_path: PathBuf,
     /// Directory of its files.
     pub dir: PathBuf,
     /// Processes beside its first; as inspect shows them.
@@ -74,7 +73,6 @@ impl Engine {
         let view = self.glance(&container, size);
         let layers = view.image.as_ref().map(|image| image.layers.as_slice()).unwrap_or_default();
         Ok(ContainerView {
-            log: self.log_config(&container).ok(),
             execs: self.execs.of(&container.id),
             driver: self.images.driver_data(Some(container.id.as_str()), layers),
             ..view
@@ -86,7 +84,7 @@ impl Engine {
         let record = container.record();
         let image = self.images.resolve(record.image.as_str()).ok();
         ContainerView {
-            log: None,
+            log_path: self.log_path(container),
             dir: self.container_dir(container),
             execs: Vec::new(),
             driver: DriverData::default(),

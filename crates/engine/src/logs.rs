@@ -1,10 +1,14 @@
 //! Logs of containers, read while they are written.
 
+use crate::config::EngineConfig;
 use crate::container::Container;
 use crate::engine::blocking;
+use crate::record::ContainerRecord;
+use crate::spec::HostSpec;
 use crate::{Engine, Error};
-use proa_logs::{LogConfig, LogDriver, ReadOptions, Reader, Record};
+use proa_logs::{LogConfig, LogDriver, ReadOptions, Reader, Record, Source};
 use proa_types::Timestamp;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::unix::pipe::Receiver;
 
@@ -36,22 +40,63 @@ pub struct LogStream {
     pub tty: bool,
 }
 
+/// The driver and its options, settled when a container is made: those of the engine hold for containers that name
+/// none, and of its options those that the request leaves open.
+pub(crate) fn complete(host: &mut HostSpec, config: &EngineConfig) {
+    if host.log_driver.is_empty() {
+        host.log_driver = config.log_driver.name().into();
+    }
+    let same = host.log_driver == config.log_driver.name();
+    let common = LogConfig::common(&config.log_options);
+    let defaults = config.log_options.iter().filter(|_| same).chain(common.filter(|_| !same));
+    // Of a log that is not kept nothing can be set.
+    for (name, value) in defaults.filter(|_| host.log_driver != "none") {
+        host.log_options.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+}
+
 impl Engine {
     /// A container's log configuration.
     pub(crate) fn log_config(&self, container: &Container) -> Result<LogConfig, Error> {
-        let config = self.config();
-        let path = self.container_dir(container).join(format!("{}-json.log", container.id));
-        let (driver, options) = container.with(|record| {
-            let host = &record.spec.host;
-            (host.log_driver.clone(), host.log_options.clone())
-        });
-        if driver.is_empty() {
-            let mut all = config.log_options.clone();
-            all.extend(options);
-            return Ok(LogConfig::new(config.log_driver, local_path(config.log_driver, path), &all)?);
+        let path = self.log_path(container);
+        container.with(|record| {
+            let (host, driver) = (&record.spec.host, self.log_driver(record)?);
+            let source = Source {
+                id: record.id.to_string(),
+                name: record.name.to_string(),
+                image_id: record.image.to_string(),
+                image: record.spec.image.clone(),
+                command: record.command.clone(),
+                created: record.created,
+                labels: record.spec.labels.clone(),
+                env: record.spec.env.clone(),
+            };
+            Ok(LogConfig::new(driver, path, &host.log_options, &source)?)
+        })
+    }
+
+    fn log_driver(&self, record: &ContainerRecord) -> Result<LogDriver, Error> {
+        match record.spec.host.log_driver.as_str() {
+            "" => Ok(self.config().log_driver),
+            name => Ok(name.parse()?),
         }
-        let driver: LogDriver = driver.parse()?;
-        Ok(LogConfig::new(driver, local_path(driver, path), &options)?)
+    }
+
+    /// The current file of a container's log. Each form has a name of its own, those that docker has.
+    pub(crate) fn log_path(&self, container: &Container) -> PathBuf {
+        let dir = self.container_dir(container);
+        match container.with(|record| self.log_driver(record)) {
+            Ok(LogDriver::Local) => dir.join("local.log"),
+            Ok(driver) if driver.is_remote() => dir.join("container-cached.log"),
+            _ => dir.join(format!("{}-json.log", container.id)),
+        }
+    }
+
+    /// As [`Self::log_config`], for a start in a sandbox with this directory.
+    pub(crate) fn log_of_run(&self, container: &Container, sandbox: &Path) -> Result<LogConfig, Error> {
+        let config = self.log_config(container)?;
+        let unread = config.remote.is_some() && !config.readable;
+        Ok(if unread { config.kept_briefly(sandbox.join("unsent.log")) } else { config })
     }
 
     /// Opens a container's log.
@@ -70,7 +115,7 @@ impl Engine {
             stdout: options.stdout,
             stderr: options.stderr,
         };
-        if !config.path.exists() && config.driver != LogDriver::None && !options.follow {
+        if !config.path.exists() && config.readable && !options.follow {
             // Never started: there is no log, and no error either.
             return Ok(LogStream { reader: None, watch: None, container, follow: false, tty });
         }
@@ -80,14 +125,6 @@ impl Engine {
             None => None,
         };
         Ok(LogStream { reader: Some(reader), watch, container, follow: options.follow, tty })
-    }
-}
-
-/// The `local` driver has a directory of its own, as docker's has.
-fn local_path(driver: LogDriver, path: std::path::PathBuf) -> std::path::PathBuf {
-    match driver {
-        LogDriver::Local => path.with_file_name("local.log"),
-        LogDriver::JsonFile | LogDriver::None => path,
     }
 }
 

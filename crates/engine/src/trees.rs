@@ -126,7 +126,7 @@ impl Engine {
         let moved = self.images.snapshot_rename(&tree.key, container.id.as_str()).map_err(Error::from);
         let moved = moved.and_then(|()| {
             std::fs::rename(&from, &to).map_err(Error::io(to.display().to_string()))?;
-            let log = self.log_config(container)?.path;
+            let log = self.log_path(container);
             if log.parent() == Some(&to) {
                 std::fs::rename(to.join(LOG), &log).map_err(Error::io(log.display().to_string()))?;
             }

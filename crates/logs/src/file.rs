@@ -1,7 +1,9 @@
 //! Writing to files: one write for each batch, rotation by size.
 
+use crate::config::Form;
+use crate::pack::{Packer, Packing};
 use crate::split::Splitter;
-use crate::{Error, LogConfig, LogDriver, LogWriter, Stream, json, local};
+use crate::{Error, LogConfig, LogWriter, Stream, json, local};
 use proa_types::Timestamp;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -15,13 +17,22 @@ pub(crate) struct Writer {
     size: u64,
     splitter: Splitter,
     batch: Vec<u8>,
+    packer: Option<Packer>,
 }
 
 impl Writer {
-    pub(crate) fn open(config: &LogConfig) -> Result<Self, Error> {
+    pub(crate) fn open(config: &LogConfig, packing: Packing) -> Result<Self, Error> {
         let file = open(&config.path)?;
         let size = file.metadata().map_err(Error::io(&config.path))?.len();
-        Ok(Self { config: config.clone(), file, size, splitter: Splitter::default(), batch: Vec::new() })
+        let packer = config.compress.then(|| Packer::new(&config.path, config.max_file, packing));
+        Ok(Self {
+            config: config.clone(),
+            file,
+            size,
+            splitter: Splitter::default(),
+            batch: Vec::new(),
+            packer,
+        })
     }
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -37,64 +48,80 @@ impl Writer {
         self.batch.clear();
         self.batch.shrink_to(64 << 10);
         written?;
+        if let Some(packer) = &mut self.packer {
+            packer.look();
+        }
         if self.size >= self.config.max_size { self.rotate() } else { Ok(()) }
     }
 
+    /// A new file takes the place of the current one, which those who read it keep open.
     fn rotate(&mut self) -> Result<(), Error> {
         let path = &self.config.path;
         if self.config.max_file <= 1 {
-            self.file.set_len(0).map_err(Error::io(path))?;
-            self.size = 0;
-            return Ok(());
-        }
-        for number in (1..self.config.max_file.saturating_sub(1)).rev() {
-            for suffix in ["", ".gz"] {
-                let (from, to) = (rotated(path, number, suffix), rotated(path, number + 1, suffix));
-                let _ = std::fs::remove_file(&to);
-                let _ = std::fs::rename(&from, &to);
+            std::fs::remove_file(path).map_err(Error::io(path))?;
+        } else {
+            for number in (1..self.config.max_file.saturating_sub(1)).rev() {
+                for suffix in ["", ".gz"] {
+                    let (from, to) = (rotated(path, number, suffix), rotated(path, number + 1, suffix));
+                    let _ = std::fs::remove_file(&to);
+                    let _ = std::fs::rename(&from, &to);
+                }
             }
-        }
-        let first = rotated(path, 1, "");
-        std::fs::rename(path, &first).map_err(Error::io(path))?;
-        if self.config.compress {
-            // A failure leaves the plain file, which reads as well.
-            let _ = compress(&first, &rotated(path, 1, ".gz"));
+            let _ = std::fs::remove_file(rotated(path, 1, ".gz"));
+            std::fs::rename(path, rotated(path, 1, "")).map_err(Error::io(path))?;
         }
         self.file = open(path)?;
         self.size = 0;
+        if let Some(packer) = &mut self.packer {
+            packer.rotated();
+        }
         Ok(())
     }
 }
 
 impl LogWriter for Writer {
-    fn write(&mut self, stream: Stream, time: Timestamp, bytes: &[u8]) -> Result<(), Error> {
+    fn write(&mut self, stream: Stream, time: Timestamp, bytes: &[u8]) -> Result<u64, Error> {
         let Self { config, splitter, batch, .. } = self;
-        let _ = splitter.feed(stream, bytes, |line| {
-            append(config, batch, stream, time, line);
-            Ok::<_, std::convert::Infallible>(())
+        let mut records = 0;
+        let form = config.form();
+        // The same for every line of the batch.
+        let end = if form == Form::Json { json::end(stream, time, &config.attributes) } else { Vec::new() };
+        splitter.feed(stream, bytes, |line| {
+            records += 1;
+            match form {
+                Form::Framed => local::encode(batch, stream, time, line),
+                Form::Json | Form::Nothing => json::encode(batch, line, &end),
+            }
         });
-        if self.batch.is_empty() { Ok(()) } else { self.flush() }
+        if !self.batch.is_empty() {
+            self.flush()?;
+        }
+        Ok(records)
     }
 
     fn unfinished(&self, stream: Stream) -> &[u8] {
         self.splitter.held(stream)
     }
 
-    fn finish(&mut self, time: Timestamp) -> Result<(), Error> {
+    fn finish(&mut self, time: Timestamp) -> Result<u64, Error> {
+        let mut records = 0;
         for stream in [Stream::Stdout, Stream::Stderr] {
             let rest = self.splitter.take(stream);
-            if !rest.is_empty() {
-                append(&self.config, &mut self.batch, stream, time, &rest);
+            if rest.is_empty() {
+                continue;
+            }
+            records += 1;
+            match self.config.form() {
+                Form::Framed => local::encode(&mut self.batch, stream, time, &rest),
+                Form::Json | Form::Nothing => {
+                    json::encode(&mut self.batch, &rest, &json::end(stream, time, &self.config.attributes));
+                }
             }
         }
-        if self.batch.is_empty() { Ok(()) } else { self.flush() }
-    }
-}
-
-fn append(config: &LogConfig, batch: &mut Vec<u8>, stream: Stream, time: Timestamp, line: &[u8]) {
-    match config.driver {
-        LogDriver::Local => local::encode(batch, stream, time, line),
-        LogDriver::JsonFile | LogDriver::None => json::encode(batch, stream, time, line, &config.attributes),
+        if !self.batch.is_empty() {
+            self.flush()?;
+        }
+        Ok(records)
     }
 }
 
@@ -109,15 +136,4 @@ pub(crate) fn rotated(path: &Path, number: u32, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{number}{suffix}"));
     name.into()
-}
-
-fn compress(from: &Path, to: &Path) -> std::io::Result<()> {
-    let mut new = to.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    let mut encoder = flate2::write::GzEncoder::new(File::create(&new)?, flate2::Compression::fast());
-    std::io::copy(&mut File::open(from)?, &mut encoder)?;
-    encoder.finish()?;
-    std::fs::rename(&new, to)?;
-    std::fs::remove_file(from)
 }

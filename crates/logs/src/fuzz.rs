@@ -1,7 +1,7 @@
 //! Fuzz tests of log files, which a crash may have cut anywhere.
 
 use crate::split::Splitter;
-use crate::{LogConfig, LogDriver, ReadOptions, Reader, Stream, json, local};
+use crate::{LogConfig, LogDriver, ReadOptions, Reader, Source, Stream, json, local};
 use proa_fuzz::run;
 use proa_types::Timestamp;
 use std::collections::BTreeMap;
@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 fn seeds() -> Vec<Vec<u8>> {
     let (mut json, mut local) = (Vec::new(), Vec::new());
     for line in [&b"hello\n"[..], b"a\"b\\\xff\x01 no end"] {
-        json::encode(&mut json, Stream::Stderr, Timestamp(1_700_000_000_000_000_000), line, &BTreeMap::new());
+        let end = json::end(Stream::Stderr, Timestamp(1_700_000_000_000_000_000), &BTreeMap::new());
+        json::encode(&mut json, line, &end);
         local::encode(&mut local, Stream::Stdout, Timestamp(1_700_000_000_000_000_000), line);
     }
     vec![json, local]
@@ -32,10 +33,7 @@ fn fuzz_log_records() {
         let mut splitter = Splitter::default();
         let mut out = Vec::new();
         for piece in bytes.chunks(7) {
-            let _ = splitter.feed(Stream::Stdout, piece, |line| {
-                out.extend_from_slice(line);
-                Ok::<_, std::convert::Infallible>(())
-            });
+            splitter.feed(Stream::Stdout, piece, |line| out.extend_from_slice(line));
         }
         out.extend(splitter.take(Stream::Stdout));
         assert_eq!(out, bytes);
@@ -50,7 +48,8 @@ fn fuzz_log_reader() {
     run("log_reader", &seeds, |bytes| {
         std::fs::write(&path, bytes).expect("the file");
         for driver in [LogDriver::JsonFile, LogDriver::Local] {
-            let config = LogConfig::new(driver, path.clone(), &BTreeMap::new()).expect("defaults");
+            let config =
+                LogConfig::new(driver, path.clone(), &BTreeMap::new(), &Source::default()).expect("defaults");
             let options = ReadOptions { tail: Some(3), ..ReadOptions::default() };
             if let Ok(mut reader) = Reader::open(&config, options) {
                 for _ in 0..10_000 {

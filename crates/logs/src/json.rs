@@ -5,27 +5,20 @@ use proa_types::Timestamp;
 use std::collections::BTreeMap;
 
 /// Appends one record. Bytes that are not UTF-8 become U+FFFD, as Go's encoder has it.
-pub(crate) fn encode(
-    out: &mut Vec<u8>,
-    stream: Stream,
-    time: Timestamp,
-    data: &[u8],
-    attributes: &BTreeMap<String, String>,
-) {
+pub(crate) fn encode(out: &mut Vec<u8>, data: &[u8], end: &[u8]) {
     out.extend_from_slice(b"{\"log\":\"");
     escape(out, data);
+    out.extend_from_slice(end);
+}
+
+/// What comes behind the text of a record.
+pub(crate) fn end(stream: Stream, time: Timestamp, attributes: &BTreeMap<String, String>) -> Vec<u8> {
     let name = if stream == Stream::Stdout { "stdout" } else { "stderr" };
-    out.extend_from_slice(b"\",\"stream\":\"");
-    out.extend_from_slice(name.as_bytes());
-    if !attributes.is_empty() {
-        out.extend_from_slice(b"\",\"attrs\":");
-        out.extend_from_slice(&serde_json::to_vec(attributes).unwrap_or_else(|_| b"{}".to_vec()));
-        out.extend_from_slice(b",\"time\":\"");
-    } else {
-        out.extend_from_slice(b"\",\"time\":\"");
-    }
-    out.extend_from_slice(time.to_string().as_bytes());
-    out.extend_from_slice(b"\"}\n");
+    let attributes = match attributes.is_empty() {
+        true => String::new(),
+        false => format!(",\"attrs\":{}", serde_json::to_string(attributes).unwrap_or_else(|_| "{}".into())),
+    };
+    format!("\",\"stream\":\"{name}\"{attributes},\"time\":\"{time}\"}}\n").into_bytes()
 }
 
 fn escape(out: &mut Vec<u8>, data: &[u8]) {
@@ -71,12 +64,14 @@ pub(crate) fn decode(line: &[u8]) -> Option<Record> {
     struct Line {
         #[serde(default)]
         log: String,
+        #[serde(default)]
+        attrs: BTreeMap<String, String>,
         stream: Stream,
         time: String,
     }
     let line: Line = serde_json::from_slice(line).ok()?;
     let time = Timestamp::parse(&line.time).ok()?;
-    Some(Record { stream: line.stream, time, data: line.log.into_bytes() })
+    Some(Record { stream: line.stream, time, data: line.log.into_bytes(), attributes: line.attrs })
 }
 
 #[cfg(test)]
@@ -87,7 +82,7 @@ mod tests {
     fn records_survive_and_look_as_dockers() {
         let mut out = Vec::new();
         let time = Timestamp(1_700_000_000_500_000_000);
-        encode(&mut out, Stream::Stderr, time, b"a\"b\\<\x01\xff\n", &BTreeMap::new());
+        encode(&mut out, b"a\"b\\<\x01\xff\n", &end(Stream::Stderr, time, &BTreeMap::new()));
         let text = String::from_utf8(out.clone()).unwrap();
         assert_eq!(
             text,

@@ -7,6 +7,7 @@
 
 use crate::{Record, Stream};
 use proa_types::Timestamp;
+use std::collections::BTreeMap;
 
 /// Bytes before the data.
 pub(crate) const HEAD: usize = 13;
@@ -37,7 +38,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
     let time = Timestamp(i64::from_le_bytes(bytes.get(5..HEAD)?.try_into().ok()?));
     let data = bytes.get(HEAD..HEAD + length)?.to_vec();
     let tail = bytes.get(HEAD + length..HEAD + length + TAIL)?;
-    (tail == bytes.get(..4)?).then_some((Record { stream, time, data }, HEAD + length + TAIL))
+    (tail == bytes.get(..4)?)
+        .then_some((Record { stream, time, data, attributes: BTreeMap::new() }, HEAD + length + TAIL))
 }
 
 #[cfg(test)]

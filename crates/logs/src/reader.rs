@@ -1,10 +1,12 @@
 //! Reading back: the last lines, a span of time, and what is still being written.
 //!
 //! Memory is bounded: files are read in blocks, and `tail` first finds its place by going backwards over the current
-//! file. A line that a crash cut short is passed over.
+//! file. A line that a crash cut short is passed over. Who follows goes from each file to the one that came after it,
+//! however often they were rotated meanwhile.
 
-use crate::file::rotated;
-use crate::{Error, LogConfig, LogDriver, Record, Stream, json, local};
+use crate::chain::{self, Link};
+use crate::config::Form;
+use crate::{Error, LogConfig, Record, Stream, json, local};
 use proa_types::Timestamp;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -40,11 +42,15 @@ pub struct Reader {
     options: ReadOptions,
     /// Records found ahead by `tail`.
     ahead: VecDeque<Record>,
-    /// Sources still to come, oldest first.
-    sources: VecDeque<Box<dyn Read + Send>>,
-    /// The current file, read last and followed.
-    current: Option<File>,
+    /// Older files still to come, oldest first.
+    older: VecDeque<Link>,
+    /// The file that is read: at last the current one, which is followed.
+    current: Option<Link>,
+    /// The file that was read last, to find the one after it.
+    inode: u64,
     buffer: Vec<u8>,
+    /// Bytes of the buffer that are done.
+    used: usize,
     watch: Option<OwnedFd>,
     at_end: bool,
 }
@@ -55,22 +61,33 @@ impl Reader {
     /// # Errors
     /// [`Error::NotReadable`] for the driver `none`; [`Error::Io`].
     pub fn open(config: &LogConfig, options: ReadOptions) -> Result<Self, Error> {
-        if config.driver == LogDriver::None {
+        if !config.readable {
             return Err(Error::NotReadable);
         }
         // Watching begins before reading, so that nothing falls between.
         let watch = if options.follow { Some(watch(config)?) } else { None };
-        let current = match File::open(&config.path) {
-            Ok(file) => Some(file),
+        // The current file first: what is rotated meanwhile is then among the older ones, and known by its inode.
+        let newest = match File::open(&config.path) {
+            Ok(_) => chain::open(&config.path, 0),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(Error::io(&config.path)(error)),
         };
+        let mut older: VecDeque<Link> = (1..config.max_file.max(1))
+            .rev()
+            .filter_map(|number| chain::open(&config.path, number))
+            .collect();
+        if let Some(newest) = newest {
+            older.retain(|link| link.inode != newest.inode);
+            older.push_back(newest);
+        }
         let mut reader = Self {
             config: config.clone(),
             ahead: VecDeque::new(),
-            sources: older(config),
-            current,
+            current: None,
+            inode: 0,
+            older,
             buffer: Vec::new(),
+            used: 0,
             watch,
             at_end: false,
             options,
@@ -127,7 +144,7 @@ impl Reader {
         }
         loop {
             if let Some((record, length)) = self.parse() {
-                self.buffer.drain(..length);
+                self.used += length;
                 if let Some(record) = record {
                     return Ok(Some(record));
                 }
@@ -141,63 +158,69 @@ impl Reader {
 
     /// The record at the beginning of the buffer and its length. A damaged line is passed over as no record.
     fn parse(&self) -> Option<(Option<Record>, usize)> {
-        match self.config.driver {
-            LogDriver::Local => match local::decode(&self.buffer) {
+        let rest = self.buffer.get(self.used..)?;
+        match self.config.form() {
+            Form::Framed => match local::decode(rest) {
                 Some((record, length)) => Some((Some(record), length)),
-                None if self.buffer.len() > local::HEAD + crate::LINE + local::TAIL => Some((None, 1)),
+                None if rest.len() > local::HEAD + crate::LINE + local::TAIL => Some((None, 1)),
                 None => None,
             },
-            LogDriver::JsonFile | LogDriver::None => {
-                let end = self.buffer.iter().position(|byte| *byte == b'\n')? + 1;
-                Some((json::decode(self.buffer.get(..end)?), end))
+            Form::Json | Form::Nothing => {
+                let end = memchr::memchr(b'\n', rest)? + 1;
+                Some((json::decode(rest.get(..end)?), end))
             }
         }
     }
 
     /// Reads more; whether there was more.
     fn fill(&mut self) -> Result<bool, Error> {
-        let mut block = vec![0; BLOCK];
-        while let Some(source) = self.sources.front_mut() {
-            match source.read(&mut block) {
-                Ok(0) | Err(_) => {
-                    // A rotated file ends here; what is left of it is a line that a crash cut short.
-                    self.sources.pop_front();
-                    self.buffer.clear();
-                }
-                Ok(n) => {
-                    self.buffer.extend_from_slice(block.get(..n).unwrap_or_default());
-                    return Ok(true);
-                }
-            }
-        }
         loop {
-            let Some(file) = self.current.as_mut() else {
-                return Ok(self.reopen());
-            };
-            let n = file.read(&mut block).map_err(Error::io(&self.config.path))?;
-            if n > 0 {
-                self.buffer.extend_from_slice(block.get(..n).unwrap_or_default());
+            if self.current.is_some() && self.read()? {
                 return Ok(true);
             }
-            if !self.options.follow || !self.was_rotated() {
+            if let Some(next) = self.older.pop_front() {
+                self.begin(next);
+                continue;
+            }
+            if !self.options.follow {
                 return Ok(false);
             }
-            self.current = None;
-            self.buffer.clear();
+            let next = match self.inode {
+                0 => chain::oldest(&self.config.path, self.config.max_file),
+                inode => chain::successor(&self.config.path, self.config.max_file, inode),
+            };
+            let Some(next) = next else { return Ok(false) };
+            // What was written before the rotation is there now, and nothing comes behind.
+            if self.current.is_some() && self.read()? {
+                return Ok(true);
+            }
+            self.begin(next);
         }
     }
 
-    /// Opens the current file anew; whether it is there.
-    fn reopen(&mut self) -> bool {
-        self.current = if self.options.follow { File::open(&self.config.path).ok() } else { None };
-        self.current.is_some()
+    /// Goes on with another file. What is left of the one before is a line that a crash cut short.
+    fn begin(&mut self, link: Link) {
+        self.inode = link.inode;
+        self.current = Some(link);
+        self.buffer.clear();
+        self.used = 0;
     }
 
-    /// Whether the file that is read is not the current one any more.
-    fn was_rotated(&self) -> bool {
-        let open = self.current.as_ref().and_then(|file| file.metadata().ok()).map(|meta| meta.ino());
-        let named = std::fs::metadata(&self.config.path).ok().map(|meta| meta.ino());
-        named.is_some() && open != named
+    /// Reads more of the file; whether there was more.
+    fn read(&mut self) -> Result<bool, Error> {
+        let Some(link) = self.current.as_mut() else { return Ok(false) };
+        self.buffer.drain(..self.used);
+        self.used = 0;
+        let held = self.buffer.len();
+        self.buffer.resize(held + BLOCK, 0);
+        let read = link.source.read(self.buffer.get_mut(held..).unwrap_or_default());
+        self.buffer.truncate(held + read.as_ref().map_or(0, |n| *n));
+        match read {
+            Ok(n) => Ok(n > 0),
+            // A compressed file that is damaged ends there.
+            Err(_) if link.packed => Ok(false),
+            Err(error) => Err(Error::io(&self.config.path)(error)),
+        }
     }
 
     /// Reads everything there is and keeps the last `tail` lines. Pieces of a long line count as one.
@@ -231,13 +254,16 @@ impl Reader {
     /// is cheap.
     fn skip_to_tail(&mut self, tail: usize) -> Result<(), Error> {
         use std::io::{Seek, SeekFrom};
-        if self.config.driver != LogDriver::JsonFile || !(self.options.stdout && self.options.stderr) {
+        if self.config.form() != Form::Json || !(self.options.stdout && self.options.stderr) {
             return Ok(());
         }
         let path = self.config.path.clone();
-        let Some(file) = self.current.as_mut() else { return Ok(()) };
-        let size = file.metadata().map_err(Error::io(&path))?.len();
-        let (mut at, mut found) = (size, 0);
+        let Ok(mut file) = File::open(&path) else { return Ok(()) };
+        let meta = file.metadata().map_err(Error::io(&path))?;
+        if self.older.back().is_none_or(|link| link.inode != meta.ino()) {
+            return Ok(());
+        }
+        let (mut at, mut found) = (meta.len(), 0);
         let mut block = vec![0; BLOCK];
         while at > 0 && found <= tail {
             let begin = at.saturating_sub(BLOCK as u64);
@@ -245,12 +271,13 @@ impl Reader {
             file.seek(SeekFrom::Start(begin)).map_err(Error::io(&path))?;
             let part = block.get_mut(..length).unwrap_or_default();
             file.read_exact(part).map_err(Error::io(&path))?;
-            found += part.iter().filter(|byte| **byte == b'\n').count();
+            found += memchr::memchr_iter(b'\n', part).count();
             at = begin;
         }
-        file.seek(SeekFrom::Start(at)).map_err(Error::io(&path))?;
         if found > tail {
-            self.sources.clear();
+            file.seek(SeekFrom::Start(at)).map_err(Error::io(&path))?;
+            self.older.clear();
+            self.older.push_back(Link { source: Box::new(file), inode: meta.ino(), packed: false });
         }
         Ok(())
     }
@@ -261,19 +288,6 @@ impl Reader {
             while rustix::io::read(watch, &mut events).is_ok_and(|n| n > 0) {}
         }
     }
-}
-
-/// Rotated files, oldest first.
-fn older(config: &LogConfig) -> VecDeque<Box<dyn Read + Send>> {
-    let mut sources: VecDeque<Box<dyn Read + Send>> = VecDeque::new();
-    for number in (1..config.max_file.max(1)).rev() {
-        if let Ok(file) = File::open(rotated(&config.path, number, "")) {
-            sources.push_back(Box::new(file));
-        } else if let Ok(file) = File::open(rotated(&config.path, number, ".gz")) {
-            sources.push_back(Box::new(flate2::read::GzDecoder::new(file)));
-        }
-    }
-    sources
 }
 
 /// Watches the directory of the log: writes, and the new file of a rotation.

@@ -1,6 +1,7 @@
 //! Output comes in pieces of any length; logs keep lines, and pieces of lines that are too long.
 
 use crate::Stream;
+use memchr::memchr;
 
 /// Longest piece kept as one record, as docker has it: 16 KiB.
 pub const LINE: usize = 16 << 10;
@@ -14,34 +15,27 @@ pub(crate) struct Splitter {
 
 impl Splitter {
     /// Calls `emit` for each whole line (with its newline) and each full piece of a longer one.
-    pub(crate) fn feed<E>(
-        &mut self,
-        stream: Stream,
-        mut bytes: &[u8],
-        mut emit: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(crate) fn feed(&mut self, stream: Stream, mut bytes: &[u8], mut emit: impl FnMut(&[u8])) {
         let held = self.held_mut(stream);
         while !bytes.is_empty() {
             let room = LINE - held.len();
             let reach = bytes.get(..room.min(bytes.len())).unwrap_or(bytes);
-            let (end, whole) = match reach.iter().position(|byte| *byte == b'\n') {
+            let (end, whole) = match memchr(b'\n', reach) {
                 Some(at) => (at + 1, true),
                 None => (reach.len(), reach.len() == room),
             };
             let (piece, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
             bytes = rest;
             match (whole, held.is_empty()) {
-                (true, true) => emit(piece)?,
+                (true, true) => emit(piece),
                 (true, false) => {
                     held.extend_from_slice(piece);
-                    let done = emit(held);
+                    emit(held);
                     held.clear();
-                    done?;
                 }
                 (false, _) => held.extend_from_slice(piece),
             }
         }
-        Ok(())
     }
 
     /// What is left of a stream.
@@ -72,12 +66,7 @@ mod tests {
     fn split(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
         let (mut splitter, mut out) = (Splitter::default(), Vec::new());
         for piece in pieces {
-            splitter
-                .feed(Stream::Stdout, piece, |line| {
-                    out.push(line.to_vec());
-                    Ok::<_, ()>(())
-                })
-                .unwrap();
+            splitter.feed(Stream::Stdout, piece, |line| out.push(line.to_vec()));
         }
         out.push(splitter.take(Stream::Stdout));
         out

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use proa_logs::{LogConfig, LogDriver, ReadOptions, Reader, Record, Stream, open_writer};
+use proa_logs::{LogConfig, LogDriver, LogWriter, ReadOptions, Reader, Record, Source, Stream};
 use proa_types::Timestamp;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
+use std::process::{Child, Command};
 
 struct Dir(PathBuf);
 
@@ -19,7 +21,7 @@ impl Dir {
     fn config(&self, driver: LogDriver, options: &[(&str, &str)]) -> LogConfig {
         let options: BTreeMap<_, _> =
             options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        LogConfig::new(driver, self.0.join("log"), &options).unwrap()
+        LogConfig::new(driver, self.0.join("log"), &options, &Source::default()).unwrap()
     }
 }
 
@@ -27,6 +29,15 @@ impl Drop for Dir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// As the monitor has it done, by a program that is there.
+fn packing(from: File, to: File) -> std::io::Result<Child> {
+    Command::new("gzip").stdin(from).stdout(to).spawn()
+}
+
+fn open_writer(config: &LogConfig) -> Result<Box<dyn LogWriter>, proa_logs::Error> {
+    proa_logs::open_writer(config, packing)
 }
 
 fn all() -> ReadOptions {
@@ -91,6 +102,8 @@ fn rotation_keeps_the_newest_within_the_bound() {
             assert!(first > 0 && records.len() == 1000 - first, "{first} {}", records.len());
             let tail = text(&read(&config, ReadOptions { tail: Some(60), ..all() }));
             assert_eq!(tail.lines().next(), Some("line 940"));
+            // What is being compressed is settled, or left, at the end.
+            drop(writer);
             assert!(std::fs::read_dir(&dir.0).unwrap().count() <= 3);
         }
     }

@@ -11,6 +11,8 @@ fn main() {
     let rest = || all.iter().skip(2).cloned().collect::<Vec<_>>();
     let code = match face {
         Some("shim") => proa_shim::main(rest()),
+        Some("log-sender") => proa_logs::sender::main(),
+        Some("log-compress") => i32::from(proa_logs::compress().is_err()),
         Some("runtime") => proa_runtime::cli::main(rest()),
         Some("daemon") => {
             proa_cli::leave_session();

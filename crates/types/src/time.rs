@@ -95,6 +95,14 @@ impl Timestamp {
     }
 }
 
+/// A duration as Go writes it, `1m30s` or `500ms`; none if it is not one, or negative.
+pub fn parse_go_duration(text: &str) -> Option<std::time::Duration> {
+    if text == "0" {
+        return Some(std::time::Duration::ZERO);
+    }
+    go_duration(text).and_then(|nanos| u64::try_from(nanos).ok()).map(std::time::Duration::from_nanos)
+}
+
 /// A duration as Go writes it, in nanoseconds: `1h30m`, `1.5s`, `-10m`.
 fn go_duration(text: &str) -> Option<i64> {
     const UNITS: [(&str, f64); 6] =

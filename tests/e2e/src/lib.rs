@@ -9,6 +9,7 @@ pub mod client;
 pub mod command;
 pub mod daemon;
 pub mod leak;
+pub mod receiver;
 pub mod reference;
 pub mod registry;
 pub mod suite;
@@ -16,6 +17,7 @@ pub mod suite;
 pub use client::{Client, Ctx};
 pub use command::Output;
 pub use daemon::Daemon;
+pub use receiver::Receiver;
 pub use suite::{Emulation, Suite};
 
 use std::path::PathBuf;

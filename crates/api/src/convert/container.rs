@@ -17,8 +17,6 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
     let (path, args) =
         record.command.split_first().map_or((String::new(), Vec::new()), |(p, a)| (p.clone(), a.to_vec()));
     let file = |name: &str| view.dir.join(name).display().to_string();
-    let options = log_options(view, engine);
-    let log = view.log.as_ref().map(|log| (log.driver.name(), &options));
     ContainerInspect {
         id: record.id.to_string(),
         created: record.created.to_string(),
@@ -29,12 +27,10 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
         hosts_path: file("hosts"),
-        log_path: view
-            .log
-            .as_ref()
-            .filter(|log| log.driver.name() == "json-file")
-            .map(|log| log.path.display().to_string())
-            .unwrap_or_default(),
+        log_path: match record.spec.host.log_driver.as_str() {
+            "json-file" => view.log_path.display().to_string(),
+            _ => String::new(),
+        },
         name: format!("/{}", record.name),
         restart_count: i64::from(record.restart_count),
         driver: view.driver.name.clone(),
@@ -46,7 +42,7 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
             .unwrap_or_else(|| "linux".into()),
         app_armor_profile: apparmor(&record.spec.host.security_opt),
         exec_ids: super::nullable(view.execs.iter().map(ToString::to_string).collect()),
-        host_config: host_config(&record.spec, log),
+        host_config: host_config(&record.spec),
         graph_driver: wire::GraphDriver {
             data: Some(view.driver.data.clone()),
             name: view.driver.name.clone(),
@@ -66,14 +62,6 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
 fn apparmor(options: &[String]) -> String {
     let profiles = options.iter().filter_map(|option| option.strip_prefix("apparmor"));
     profiles.filter_map(|rest| rest.strip_prefix(['=', ':'])).next_back().unwrap_or_default().to_owned()
-}
-
-fn log_options(view: &ContainerView, engine: &Engine) -> BTreeMap<String, String> {
-    let host = &view.record.spec.host;
-    let mut all =
-        if host.log_driver.is_empty() { engine.config().log_options.clone() } else { BTreeMap::new() };
-    all.extend(host.log_options.clone());
-    all
 }
 
 fn state(record: &ContainerRecord) -> ContainerState {

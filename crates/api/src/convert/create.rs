@@ -296,10 +296,7 @@ pub(crate) fn config(spec: &ContainerSpec, id: &str) -> ContainerConfig {
 }
 
 /// The host's side of a container, for inspect. Every field is the request's, or the engine's default.
-pub(crate) fn host_config(
-    spec: &ContainerSpec,
-    log: Option<(&str, &BTreeMap<String, String>)>,
-) -> HostConfig {
+pub(crate) fn host_config(spec: &ContainerSpec) -> HostConfig {
     let host = &spec.host;
     let ports = |ports: &Vec<HostPort>| {
         Some(
@@ -309,10 +306,6 @@ pub(crate) fn host_config(
                 .collect(),
         )
     };
-    let (kind, config) = log
-        .map_or((host.log_driver.clone(), host.log_options.clone()), |(kind, options)| {
-            (kind.into(), options.clone())
-        });
     let paths = |list: Vec<std::path::PathBuf>| {
         // A privileged container has none, which is null.
         nullable(list.iter().map(|path| path.display().to_string()).collect())
@@ -320,7 +313,7 @@ pub(crate) fn host_config(
     let mut wire = HostConfig {
         binds: nullable(host.binds.clone()),
         container_id_file: host.cidfile.clone(),
-        log_config: wire::LogConfig { kind, config },
+        log_config: wire::LogConfig { kind: host.log_driver.clone(), config: host.log_options.clone() },
         network_mode: host.network_mode.clone(),
         port_bindings: host
             .port_bindings

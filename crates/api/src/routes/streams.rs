@@ -77,7 +77,7 @@ pub(crate) async fn logs(call: Call) -> Handled {
         until: time("until")?,
         tail,
     };
-    let dated = query.flag("timestamps");
+    let shape = Shape { dated: query.flag("timestamps"), detailed: query.flag("details"), raw: false };
     let stream = call.engine().logs(call.name(), options).await?;
     let kind = if stream.tty || !call.since(1, 42) {
         "application/vnd.docker.raw-stream"
@@ -85,11 +85,12 @@ pub(crate) async fn logs(call: Call) -> Handled {
         "application/vnd.docker.multiplexed-stream"
     };
     let (sender, receiver) = mpsc::channel(4);
-    tokio::spawn(send(stream, dated, sender));
+    let shape = Shape { raw: stream.tty, ..shape };
+    tokio::spawn(send(stream, shape, sender));
     Ok(typed(with(StatusCode::OK, streamed(receiver)), kind))
 }
 
-async fn send(mut stream: LogStream, dated: bool, sender: mpsc::Sender<Bytes>) {
+async fn send(mut stream: LogStream, shape: Shape, sender: mpsc::Sender<Bytes>) {
     loop {
         let batch = tokio::select! {
             batch = stream.next() => batch,
@@ -97,7 +98,7 @@ async fn send(mut stream: LogStream, dated: bool, sender: mpsc::Sender<Bytes>) {
         };
         match batch {
             Ok(Some(records)) => {
-                if sender.send(written(&records, dated, stream.tty)).await.is_err() {
+                if sender.send(written(&records, shape)).await.is_err() {
                     return;
                 }
             }
@@ -107,23 +108,57 @@ async fn send(mut stream: LogStream, dated: bool, sender: mpsc::Sender<Bytes>) {
     }
 }
 
-/// Records as they are sent, framed unless they are a terminal's.
-pub(crate) fn written(records: &[Record], dated: bool, raw: bool) -> Bytes {
+/// How records are sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Shape {
+    /// With their times.
+    pub(crate) dated: bool,
+    /// With the labels and variables kept with them.
+    pub(crate) detailed: bool,
+    /// Without frames, as a terminal's.
+    pub(crate) raw: bool,
+}
+
+/// Records as they are sent.
+pub(crate) fn written(records: &[Record], shape: Shape) -> Bytes {
     let mut bytes = BytesMut::new();
-    records.iter().for_each(|record| write(&mut bytes, record, dated, raw));
+    records.iter().for_each(|record| write(&mut bytes, record, shape));
     bytes.freeze()
 }
 
-fn write(out: &mut BytesMut, record: &Record, dated: bool, raw: bool) {
-    let date = if dated { format!("{} ", record.time.fixed_nanos()) } else { String::new() };
-    let length = date.len() + record.data.len();
-    if !raw {
+fn write(out: &mut BytesMut, record: &Record, shape: Shape) {
+    let mut head = String::new();
+    if shape.dated {
+        head.push_str(&record.time.fixed_nanos());
+        head.push(' ');
+    }
+    if shape.detailed {
+        let pair = |(name, value): (&String, &String)| format!("{}={}", escaped(name), escaped(value));
+        head.push_str(&record.attributes.iter().map(pair).collect::<Vec<_>>().join(","));
+        head.push(' ');
+    }
+    let length = head.len() + record.data.len();
+    if !shape.raw {
         let stream = match record.stream {
             Stream::Stdout => WireStream::Stdout,
             Stream::Stderr => WireStream::Stderr,
         };
         out.put_slice(&header(stream, u32::try_from(length).unwrap_or(u32::MAX)));
     }
-    out.put_slice(date.as_bytes());
+    out.put_slice(head.as_bytes());
     out.put_slice(&record.data);
+}
+
+/// Text as Go's `url.QueryEscape` writes it.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push('+'),
+            b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }

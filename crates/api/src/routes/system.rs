@@ -10,6 +10,7 @@ use proa_docker_api::{
     self as wire, API_VERSION, AuthConfig, AuthResponse, EventMessage, Info, MIN_API_VERSION, Version,
 };
 use proa_engine::{Event, EventKind, NetworkView, Period};
+use proa_logs::LogDriver;
 use proa_oci::Platform;
 use proa_types::{Filters, Timestamp};
 use std::collections::BTreeMap;
@@ -72,7 +73,7 @@ pub(crate) async fn info(call: Call) -> Handled {
             volume: list(&["local"]),
             network: list(&["bridge", "host", "null"]),
             authorization: None,
-            log: list(&["json-file", "local", "none"]),
+            log: list(&LogDriver::LISTED.map(LogDriver::name)),
         },
         memory_limit: true,
         swap_limit: true,

@@ -2,6 +2,7 @@
 
 use super::foreign::Foreign;
 use super::runner::{self, Begun, Runner};
+use super::sender::{self, Sender};
 use super::task::{Client, Side, Streams, Task};
 use super::{INIT, Monitor, State};
 use crate::protocol::{AttachRequest, ExecRequest, Request, Response, RuntimeChoice, StartRequest};
@@ -156,7 +157,9 @@ impl Monitor {
         let State::Parked(sandbox) = std::mem::replace(&mut self.state, State::Gone) else {
             return Err(Failure::new(ErrorKind::Conflict, "there is no sandbox to start"));
         };
-        let log = proa_logs::open_writer(&request.log).map_err(|e| Failure::new(e.kind(), e.to_string()))?;
+        let log = proa_logs::open_writer(&request.log, sender::pack);
+        let log = log.map_err(|e| Failure::new(e.kind(), e.to_string()))?;
+        let sender = Sender::start(&request.log)?;
         let terminal = request.spec.process.as_ref().is_some_and(|process| process.terminal);
         let size = request.spec.process.as_ref().and_then(|process| process.console_size.as_ref());
         let size = size.map(|size| crate::TerminalSize { rows: size.height, columns: size.width });
@@ -178,7 +181,7 @@ impl Monitor {
         clients.for_each(|client| task.attach(client, &[]));
         self.tasks.insert(INIT, task);
         self.oom = oom;
-        self.log = Some(log);
+        (self.log, self.sender) = (Some(log), sender);
         self.forwarder.open(request.forwards, listeners);
         self.facts.container = Some(request.container);
         (self.facts.pid, self.facts.start_time, self.facts.started_at) = (pid, start_time, at);

@@ -6,6 +6,7 @@ mod forward;
 mod oom;
 mod record;
 mod runner;
+mod sender;
 mod task;
 
 use crate::protocol::{Event, ExitRecord, Facts};
@@ -19,6 +20,7 @@ use record::RecordFile;
 use runner::Runner;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use sender::Sender;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -64,6 +66,8 @@ struct Monitor {
     tasks: BTreeMap<u64, Task>,
     next_task: u64,
     log: Option<Box<dyn LogWriter>>,
+    /// Who sends the log away.
+    sender: Option<Sender>,
     oom: Option<OomWatch>,
     ooms_told: u64,
     facts: Facts,
@@ -86,6 +90,7 @@ enum Source {
     Input(u64),
     Client(u64, usize),
     Oom,
+    Sender,
     Forward(forward::Token),
 }
 
@@ -115,6 +120,7 @@ impl Monitor {
             tasks: BTreeMap::new(),
             next_task: INIT + 1,
             log: None,
+            sender: None,
             oom: None,
             ooms_told: 0,
             facts: Facts::default(),
@@ -133,6 +139,9 @@ impl Monitor {
             }
             let now = Instant::now();
             self.tasks.values_mut().for_each(|task| task.enforce_limit(now));
+            if let Some(sender) = &mut self.sender {
+                sender.revive(now);
+            }
             self.finish_tasks();
             if matches!(self.state, State::Running(Runner::Foreign(_))) {
                 foreign::reap_strays(|pid| self.tasks.values().any(|task| task.awaits(pid)));
@@ -161,6 +170,10 @@ impl Monitor {
             sources.push(Source::Oom);
             fds.push(PollFd::from_borrowed_fd(oom.fd(), PollFlags::IN));
         }
+        if let Some(fd) = self.sender.as_ref().and_then(Sender::fd) {
+            sources.push(Source::Sender);
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        }
         for (key, task) in &self.tasks {
             task.poll(*key, &mut sources, &mut fds);
         }
@@ -186,6 +199,7 @@ impl Monitor {
         tasks
             .chain(self.forwarder.deadline())
             .chain(self.patience)
+            .chain(self.sender.as_ref().and_then(Sender::deadline))
             .min()
             .map(|at| at.saturating_duration_since(Instant::now()))
     }
@@ -207,6 +221,7 @@ impl Monitor {
                 }
             }
             Source::Oom => self.tell_ooms(),
+            Source::Sender => self.sender.iter_mut().for_each(Sender::hear),
             Source::Forward(token) => self.forwarder.act(token, flags),
         }
     }
@@ -258,7 +273,8 @@ impl Monitor {
         let bytes = self.buffer.get(..length).unwrap_or_default();
         if let Some(log) = self.log.as_mut().filter(|_| key == INIT) {
             // A full disk must not stop the container; what could be kept is kept.
-            let _ = log.write(side.into(), Timestamp::now(), bytes);
+            let lines = log.write(side.into(), Timestamp::now(), bytes).unwrap_or(0);
+            self.sender.iter().for_each(|sender| sender.ring(lines));
         }
         task.give(side, bytes);
         true
@@ -283,8 +299,11 @@ impl Monitor {
         let exit = ExitRecord { code, at: Timestamp::now(), oom_killed };
         if key == INIT {
             if let Some(mut log) = self.log.take() {
-                let _ = log.finish(exit.at);
+                let lines = log.finish(exit.at).unwrap_or(0);
+                self.sender.iter().for_each(|sender| sender.ring(lines));
             }
+            // The end of its socket tells it that nothing more comes; it ends when everything is sent.
+            self.sender = None;
             self.facts.exit = Some(exit.clone());
             self.store_facts();
             self.forwarder.close();

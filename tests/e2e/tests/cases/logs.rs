@@ -87,6 +87,40 @@ pub(crate) fn add(s: &mut Suite) {
             assert!(text.lines().count() < 3000, "{driver}: nothing was rotated away");
         }
     });
+    s.each("logs --details must show the labels, variables and tag that json-file was told to keep", |c| {
+        let name = c.name("c");
+        let options = ["--label", "team=a b", "--label", "other=x", "-e", "SITE=c&d", "-e", "SITES=e"];
+        let kept = ["labels=team", "env-regex=^SITE$", "tag={{.Name}}"];
+        let kept: Vec<&str> = kept.iter().flat_map(|option| ["--log-opt", option]).collect();
+        c.start(&name, &[&options[..], &kept].concat(), "echo hello");
+        c.ok(&["wait", &name]);
+        assert_eq!(c.ok(&["logs", &name]), "hello");
+        assert_eq!(c.ok(&["logs", "--details", &name]), format!("SITE=c%26d,tag={name},team=a+b hello"));
+        let dated = c.ok(&["logs", "--details", "-t", &name]);
+        assert_eq!(dated.split_once(' ').map(|(_, rest)| rest.ends_with(" hello")), Some(true), "{dated}");
+    });
+    s.each("logs must read over rotated and compressed files, all of it, its end and a part", |c| {
+        for driver in ["local", "json-file"] {
+            let name = c.name(driver);
+            let bounds = ["max-size=20k", "max-file=100", "compress=true"];
+            let mut options = vec!["--log-driver", driver];
+            options.extend(bounds.iter().flat_map(|option| ["--log-opt", option]));
+            let script = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; sleep 0.5; echo end";
+            c.start(&name, &options, script);
+            let followed = c.ok(&["logs", "-f", &name]);
+            let wanted: Vec<String> =
+                (0..3000).map(|i| format!("line {i}")).chain(["end".to_owned()]).collect();
+            assert!(followed.lines().eq(wanted.iter()), "{driver}: {} lines", followed.lines().count());
+            c.ok(&["wait", &name]);
+            assert!(c.ok(&["logs", &name]).lines().eq(wanted.iter()), "{driver}");
+            let tail = c.ok(&["logs", "--tail", "2500", &name]);
+            assert!(tail.lines().eq(wanted[501..].iter()), "{driver}: {} lines", tail.lines().count());
+            let dated = c.ok(&["logs", "-t", &name]);
+            let last =
+                dated.lines().last().and_then(|line| line.split_once(' ')).expect("a date").0.to_owned();
+            assert_eq!(c.ok(&["logs", "--since", &last, &name]), "end", "{driver}");
+        }
+    });
     s.each("logs of a running container must be readable many times at once", |c| {
         let name = c.name("c");
         c.start(&name, &[], "i=0; while [ $i -lt 200 ]; do echo $i; i=$((i+1)); done; sleep 60");

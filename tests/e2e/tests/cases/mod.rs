@@ -18,6 +18,7 @@ mod logs;
 mod network;
 mod prepared;
 mod registry;
+mod remote_logs;
 mod restarts;
 mod run;
 mod runtimes;
@@ -40,6 +41,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     files::add(suite);
     health::add(suite);
     logs::add(suite);
+    remote_logs::add(suite);
     limits::add(suite);
     devices::add(suite);
     network::add(suite);
