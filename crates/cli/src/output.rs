@@ -47,12 +47,10 @@ pub(crate) fn written(rows: &[Row], format: &str, columns: &[Column], headings: 
             return rows.iter().map(line).collect();
         }
     };
-    let template = if body.is_empty() {
-        columns.iter().map(|(field, _)| format!("{{{{.{field}}}}}")).collect::<Vec<_>>().join("\t")
-    } else {
-        unescape(body)
-    };
-    let template = parse(&template)?;
+    if body.is_empty() {
+        return Ok(plain(rows, columns));
+    }
+    let template = parse(&unescape(body))?;
     let mut heads = Row::new();
     for (field, heading) in headings.iter().chain(columns) {
         heads.insert((*field).to_owned(), (*heading).into());
@@ -63,6 +61,19 @@ pub(crate) fn written(rows: &[Row], format: &str, columns: &[Column], headings: 
         lines.push(render(&template, row)?);
     }
     Ok(align(&lines))
+}
+
+/// A table without a template: a long list is made of strings that are there.
+fn plain(rows: &[Row], columns: &[Column]) -> String {
+    let cell = |row: &Row, field: &str| match row.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "<no value>".to_owned(),
+    };
+    let heads = columns.iter().map(|(_, heading)| *heading).collect::<Vec<_>>().join("\t");
+    let line = |row| columns.iter().map(|(field, _)| cell(row, field)).collect::<Vec<_>>().join("\t");
+    let lines: Vec<String> = std::iter::once(heads).chain(rows.iter().map(line)).collect();
+    align(&lines)
 }
 
 fn json_row(row: &Row) -> String {
