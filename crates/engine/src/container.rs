@@ -13,7 +13,7 @@ use tokio::sync::watch;
 /// A container.
 pub(crate) struct Container {
     pub(crate) id: ContainerId,
-    record: Mutex<ContainerRecord>,
+    record: Mutex<Arc<ContainerRecord>>,
     /// Held over each operation that changes it.
     pub(crate) operation: tokio::sync::Mutex<()>,
     /// Held while what an ended run had is released: its ports and mounts are free for the next run only then.
@@ -69,7 +69,7 @@ impl Container {
         let running = record.state.run().is_some();
         Arc::new(Self {
             id: record.id.clone(),
-            record: Mutex::new(record),
+            record: Mutex::new(Arc::new(record)),
             operation: tokio::sync::Mutex::new(()),
             releasing: Arc::default(),
             live: Mutex::new(None),
@@ -82,9 +82,9 @@ impl Container {
         })
     }
 
-    /// A copy of the record.
-    pub(crate) fn record(&self) -> ContainerRecord {
-        lock(&self.record).clone()
+    /// The record as it is now.
+    pub(crate) fn record(&self) -> Arc<ContainerRecord> {
+        Arc::clone(&lock(&self.record))
     }
 
     /// Looks at the record without copying it.
@@ -94,7 +94,7 @@ impl Container {
 
     /// Changes the record.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut ContainerRecord) -> T) -> T {
-        change(&mut lock(&self.record))
+        change(Arc::make_mut(&mut lock(&self.record)))
     }
 
     /// Refuses what cannot be done while its policy is about to start it again.

@@ -5,6 +5,7 @@ use crate::container::Container;
 use crate::engine::{blocking, passage};
 use crate::identity::{Tables, identity};
 use crate::plan::{self, Facts, device_facts, security};
+use crate::record::ContainerRecord;
 use crate::state::State;
 use crate::wait::{Wait, WaitCondition};
 use crate::{Engine, Error};
@@ -145,7 +146,7 @@ impl Engine {
         attach: AttachOptions,
         attached: bool,
     ) -> Result<ExecRequest, Error> {
-        let mut record = container.record();
+        let mut record = ContainerRecord::clone(&container.record());
         let pid = record.state.run().map_or(0, |run| run.pid);
         record.spec.host.privileged |= spec.privileged;
         let tables = Tables::new(vec![PathBuf::from(format!("/proc/{pid}/root"))]);

@@ -89,7 +89,7 @@ impl Journal {
     }
 
     /// Replaces the journal by one that has just these records.
-    pub(crate) fn rewrite(&self, records: impl FnOnce() -> Vec<ContainerRecord>) -> Result<(), Error> {
+    pub(crate) fn rewrite(&self, records: impl FnOnce() -> Vec<Arc<ContainerRecord>>) -> Result<(), Error> {
         let failed = || Error::io(self.path.display().to_string());
         // Held over all of it: what changes meanwhile is appended behind.
         let mut appended = self.appended();
@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// The records a fresh journal has. One that is being removed may have been noted as gone.
-    pub(crate) fn journalled(&self) -> Vec<ContainerRecord> {
+    pub(crate) fn journalled(&self) -> Vec<Arc<ContainerRecord>> {
         let mut records: Vec<_> = self.all().into_iter().map(|container| container.record()).collect();
         records.retain(|record| record.state != State::Removing);
         records
@@ -222,7 +222,7 @@ mod tests {
         journal.append(&Line::Gone(first.id.clone())).unwrap();
         journal.appended().file.write_all(b"{\"Is\":{\"id\":\"torn").unwrap();
         let again = Journal::open(journal.path.clone()).unwrap().replay().unwrap();
-        journal.rewrite(|| vec![second.clone()]).unwrap();
+        journal.rewrite(|| vec![Arc::new(second.clone())]).unwrap();
         journal.append(&Line::Gone(second.id.clone())).unwrap();
         let rewritten = journal.replay().unwrap();
         let mode = std::os::unix::fs::PermissionsExt::mode(&journal.path.metadata().unwrap().permissions());

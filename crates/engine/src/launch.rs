@@ -112,7 +112,7 @@ impl Engine {
     /// Everything a start does; what fails is undone in reverse.
     fn launch(self: &Arc<Self>, container: &Arc<Container>) -> Result<OwnedFd, Error> {
         passage("start.begin");
-        let mut record = container.record();
+        let mut record = ContainerRecord::clone(&container.record());
         let mut root = Root::of(&self.images, container, &record)?;
         let mounted = self.mount_volumes(&mut record, &mut root);
         // Parts of volumes are named by these descriptors until they are mounted.
@@ -255,7 +255,7 @@ impl Engine {
             started_at: started.at,
             sandbox: ready.id.clone(),
         };
-        let mut record = container.record();
+        let mut record = ContainerRecord::clone(&container.record());
         record.state =
             record.state.apply(Transition::Start(run)).map_err(|e| Error::Conflict(e.to_string()))?;
         record.endpoint = ready.endpoint.clone();

@@ -251,7 +251,8 @@ impl Engine {
     pub async fn rename(&self, container: &str, name: ContainerName) -> Result<(), Error> {
         let container = self.find(container)?;
         let _operation = container.operation.lock().await;
-        let (old, mut record) = (container.with(|record| record.name.clone()), container.record());
+        let mut record = ContainerRecord::clone(&container.record());
+        let old = record.name.clone();
         if old == name {
             return Err(Error::Invalid("Renaming a container with the same name as its current name".into()));
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct ContainerView {
     /// Its record.
-    pub record: ContainerRecord,
+    pub record: Arc<ContainerRecord>,
     /// Its image, if that is still there.
     pub image: Option<Arc<Image>>,
     /// The current file of its log.

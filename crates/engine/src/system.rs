@@ -32,7 +32,7 @@ pub struct NetworkView {
     /// Name of the bridge on the host.
     pub bridge: String,
     /// Containers on it.
-    pub containers: Vec<ContainerRecord>,
+    pub containers: Vec<Arc<ContainerRecord>>,
 }
 
 impl Engine {
