@@ -193,10 +193,12 @@ fn modes(flags: &Parsed) -> Result<()> {
             !mode.is_empty() && !known.contains(&mode) && !other
         })
     };
+    // Beyond docker: `auto`, `auto:size=N`.
+    let own_users = flags.text("userns").is_some_and(|mode| mode == "auto" || mode.starts_with("auto:"));
     match () {
         () if wrong("pid", &["host"], true) => Err("--pid: invalid PID mode".into()),
         () if wrong("uts", &["host"], false) => Err("--uts: invalid UTS mode".into()),
-        () if wrong("userns", &["host"], false) => Err("--userns: invalid USER mode".into()),
+        () if wrong("userns", &["host"], false) && !own_users => Err("--userns: invalid USER mode".into()),
         () if wrong("cgroupns", &["host", "private"], false) => Err("--cgroupns: invalid CGROUP mode".into()),
         () => Ok(()),
     }

@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) shm_size: Option<u64>,
     pub(crate) seccomp_profile: Option<String>,
     pub(crate) no_new_privileges: bool,
+    pub(crate) userns_remap: Option<String>,
+    pub(crate) userns_pool: Option<(u32, u32)>,
     pub(crate) cdi_dirs: Vec<PathBuf>,
     pub(crate) cgroup_parent: Option<String>,
     pub(crate) cgroupns: Option<String>,
@@ -151,6 +153,8 @@ impl Config {
             shm_size: size(values, "default-shm-size")?,
             seccomp_profile: values.text("seccomp-profile"),
             no_new_privileges: values.bool("no-new-privileges", false),
+            userns_remap: values.text("userns-remap").filter(|text| !text.is_empty()),
+            userns_pool: userns_pool(values)?,
             cdi_dirs: cdi_dirs(values)?,
             cgroup_parent: values.text("cgroup-parent"),
             cgroupns: one_of(values, "default-cgroupns-mode", &["private", "host"])?,
@@ -270,6 +274,16 @@ fn mirrors(values: &Values) -> Result<Vec<String>, Error> {
         }),
         None => Ok(list),
     }
+}
+
+/// `FIRST:COUNT`.
+fn userns_pool(values: &Values) -> Result<Option<(u32, u32)>, Error> {
+    let Some(text) = values.text("userns-auto-range") else { return Ok(None) };
+    let pair =
+        text.split_once(':').and_then(|(first, count)| Some((first.parse().ok()?, count.parse().ok()?)));
+    let useful = pair.filter(|(first, count): &(u32, u32)| *first > 0 && first.checked_add(*count).is_some());
+    let detail = format!("{text:?}: write FIRST:COUNT, as 1000000:6553600");
+    useful.map(Some).ok_or(Error::Value { option: "userns-auto-range", detail })
 }
 
 /// Where devices are described. One that is named and empty switches them off, as it does for dockerd.
@@ -446,7 +460,8 @@ mod tests {
             ("--tlsverify", "is needed with --tls"),
             ("--ip here", "is not an IP address"),
             ("--registry-mirror m", "invalid mirror"),
-            ("--userns-remap default", "userns-remap: not supported"),
+            ("--userns-auto-range 7", "userns-auto-range: \"7\": write FIRST:COUNT"),
+            ("--cdi-spec-dir relative", "is not an absolute path"),
             ("--default-ulimit nofile=9:1", "invalid ulimit"),
             ("--data-root /", "cannot be /"),
             ("--label a", "bad attribute format: a"),

@@ -62,7 +62,6 @@ const fn moot(flag: &'static str, key: &'static str, kind: Kind, why: &'static s
 use Kind::{Bool, List, Map, Number, Runtimes, Text};
 
 const SWARM: &str = "swarm mode is not part of this version";
-const USERNS: &str = "user namespaces for all containers are not part of this version";
 const NFT: &str = "the firewall is an nftables table of the daemon's own; nothing else is touched";
 
 /// The options, in the order of the help.
@@ -194,7 +193,18 @@ pub(crate) const OPTIONS: &[Opt] = &[
         Bool,
         "Forward loopback connections to published ports (default true)",
     ),
-    no("userns-remap", "userns-remap", Text, USERNS),
+    opt(
+        "userns-auto-range",
+        "userns-auto-range",
+        Text,
+        "Ids for --userns auto, FIRST:COUNT (default: those of proa or containers in /etc/subuid)",
+    ),
+    opt(
+        "userns-remap",
+        "userns-remap",
+        Text,
+        "Users of containers: default, USER[:GROUP] or UID[:GID] of /etc/subuid",
+    ),
     opt("validate", "", Bool, "Check the configuration and exit"),
     short('v', opt("version", "", Bool, "Print the version")),
 ];

@@ -65,7 +65,7 @@ async fn serve(args: &[String], mut config: Config, level: &LogLevel) -> Result<
     let stream = |kind| signal(kind).map_err(|source| Error::Io { path: "signals".into(), source });
     let (mut term, mut interrupt, mut hup) =
         (stream(SignalKind::terminate())?, stream(SignalKind::interrupt())?, stream(SignalKind::hangup())?);
-    directory(&config.data_root, 0o711)?;
+    directory(&config.data_root, 0o710)?;
     directory(&config.exec_root, 0o711)?;
     let _pid = PidFile::create(&config.pidfile)?;
     // Before anything is there that would stay behind if a socket is taken; clients wait until they are served.
@@ -280,9 +280,16 @@ fn engine_config(config: &Config) -> Result<EngineConfig, Error> {
         mirrors: config.mirrors.clone(),
         insecure: config.insecure.clone(),
         bridge: bridge_name(config),
+        remap: config.userns_remap.as_deref().map(remap).transpose()?,
+        userns_pool: config.userns_pool,
         cdi_dirs: config.cdi_dirs.clone(),
         debug: config.log_level >= tracing::Level::DEBUG,
     })
+}
+
+fn remap(text: &str) -> Result<proa_types::IdMap, Error> {
+    let bad = |error: proa_engine::Error| Error::Value { option: "userns-remap", detail: error.to_string() };
+    proa_engine::userns::remap(text).map_err(bad)
 }
 
 /// Reads flags and file anew. What may change while the daemon runs changes; the rest is named and needs a restart.

@@ -71,6 +71,10 @@ pub struct EngineConfig {
     pub insecure: Vec<String>,
     /// Name of the bridge, for `network inspect`.
     pub bridge: String,
+    /// The users of containers that say nothing else, if they are not the host's (`userns-remap`).
+    pub remap: Option<proa_types::IdMap>,
+    /// Ids for `--userns auto`, a first one and a number; those of /etc/subuid and /etc/subgid if none.
+    pub userns_pool: Option<(u32, u32)>,
     /// Directories of device descriptions (CDI); none switches them off.
     pub cdi_dirs: Vec<PathBuf>,
     /// Whether debug logging is on, for `info`.

@@ -61,7 +61,7 @@ impl Engine {
             warnings.extend(check.check()?);
         }
         let settled = self.settle_mounts(&spec, &image.config.config)?;
-        let record = ContainerRecord {
+        let mut record = ContainerRecord {
             name: name.unwrap_or_else(|| self.pick_name()),
             id,
             created: Timestamp::now(),
@@ -69,6 +69,7 @@ impl Engine {
             command,
             mounts: settled.mounts,
             ephemeral: spec.host.auto_remove,
+            userns: None,
             spec,
             state: State::Created,
             restart_count: 0,
@@ -84,9 +85,10 @@ impl Engine {
         let security = plan::security(&record, self.bounding)?;
         self.filter(&security)?;
         plan::device_facts(&record)?;
+        record.userns = self.settle_ids(&record.id, &record.spec.host)?;
         let container = Container::new(record);
-        self.log_config(&container)?;
-        self.make(&container, &image, settled.volumes)?;
+        let made = self.log_config(&container).and_then(|_| self.make(&container, &image, settled.volumes));
+        made.inspect_err(|_| self.index().taken().free(&container.id))?;
         Ok((container, warnings))
     }
 
@@ -195,9 +197,6 @@ impl Engine {
         }
         let config = self.config();
         config.runtime(&host.runtime)?;
-        if !matches!(host.userns_mode.as_str(), "" | "host") {
-            return Err(Error::Invalid("invalid USER mode: write host or nothing".into()));
-        }
         if !host.storage_opt.is_empty() {
             return Err(Error::Invalid(
                 "--storage-opt is not supported by the overlay driver of this host".into(),

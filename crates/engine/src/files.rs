@@ -155,7 +155,7 @@ impl Engine {
             let found = find(view, &asked).map_err(&failed)?;
             let what = stat(view, &asked, &found).map_err(&failed)?;
             if tell.send(what).is_ok() {
-                write(to, |to| pack(found.dir.as_fd(), &found.name, &asked.shown, to));
+                write(to, |to| pack((found.dir.as_fd(), &found.name), &asked.shown, view.ids.as_ref(), to));
             }
             Ok(())
         };
@@ -201,7 +201,8 @@ impl Engine {
             let place = view.path_of(dir.as_fd()).map_err(&failed)?;
             let place = place.strip_prefix("/").unwrap_or(&place).as_os_str().as_bytes();
             passage("extract.begin");
-            let options = ExtractOptions { owner, keep_kind: options.keep_kind, rename: None };
+            let ids = view.ids.clone();
+            let options = ExtractOptions { owner, keep_kind: options.keep_kind, rename: None, ids };
             let plain = tar::plain(from).map_err(Error::Archive)?;
             extract(plain, view.root.as_fd(), (dir, place), &options).map_err(Error::Archive)
         };
@@ -226,7 +227,7 @@ impl Engine {
             let root = view.open(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY);
             let root = root.map_err(|errno| Error::io("/")(errno.into()))?;
             if begun.send(()).is_ok() {
-                write(to, |to| pack_contents(root.as_fd(), to));
+                write(to, |to| pack_contents(root.as_fd(), view.ids.as_ref(), to));
             }
             Ok(())
         };

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::container::Container;
+use crate::userns::Taken;
 use proa_types::{ContainerId, SandboxId};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,8 @@ pub(crate) struct Index {
     by_name: HashMap<String, ContainerId>,
     /// Which container runs in a sandbox.
     by_sandbox: HashMap<SandboxId, ContainerId>,
+    /// Ids of the host that are one container's.
+    taken: Taken,
 }
 
 impl Index {
@@ -42,15 +45,28 @@ impl Index {
 
     /// Shows a container whose name is held.
     pub(crate) fn insert(&mut self, container: Arc<Container>) {
+        container.with(|record| {
+            let own =
+                record.userns.as_ref().filter(|users| users.own).and_then(|users| users.map.uids.first());
+            if let Some(range) = own {
+                self.taken.hold(range.outside, range.size, &record.id);
+            }
+        });
         self.by_id.insert(container.id.as_str().to_owned(), container);
     }
 
     /// Forgets a container, and its name unless another has it.
     pub(crate) fn remove(&mut self, id: &ContainerId, name: &str) {
         self.by_id.remove(id.as_str());
+        self.taken.free(id);
         if self.by_name.get(name) == Some(id) {
             self.by_name.remove(name);
         }
+    }
+
+    /// Ids of the host that are one container's.
+    pub(crate) fn taken(&mut self) -> &mut Taken {
+        &mut self.taken
     }
 
     /// A container runs in this sandbox, until it is [`Self::released`].

@@ -5,7 +5,7 @@ use crate::engine::{blocking, passage};
 use crate::identity::{Tables, identity};
 use crate::plan::{self, Facts, device_facts, security};
 use crate::pool::Ready;
-use crate::record::ContainerRecord;
+use crate::record::{ContainerRecord, UserNamespace};
 use crate::root::Root;
 use crate::spec::other_container;
 use crate::state::{Exit, Run, State, Transition};
@@ -182,7 +182,8 @@ impl Engine {
         };
         let mut spec = plan::plan(record, &facts)?;
         if !record.spec.host.device_requests.is_empty() {
-            self.grant_devices(&record.spec.host.device_requests, false, &mut spec)?;
+            let bind = record.userns.is_some();
+            self.grant_devices(&record.spec.host.device_requests, bind, &mut spec)?;
         }
         if let Some(cwd) = working_dir(&spec, record) {
             root.make_directory(cwd)?;
@@ -225,6 +226,7 @@ impl Engine {
             forwards: forwards.collect(),
             attached: early.iter().map(|(wants, _)| wants.clone()).collect(),
             mounted: mount.is_some(),
+            idmapped: record.userns.is_some(),
             dir,
         };
         let sockets: Vec<_> = published
@@ -332,6 +334,7 @@ impl Engine {
     pub(crate) fn usual_kind(&self) -> Result<SandboxSpec, Error> {
         let mut record = crate::system::plain_record();
         let config = self.config();
+        record.userns = config.remap.clone().map(|map| UserNamespace { map, own: false });
         record.spec.host.shm_size = config.shm_size;
         record.spec.host.ipc_mode = config.ipc_mode.clone();
         record.spec.host.network_mode = "bridge".into();
@@ -378,6 +381,7 @@ impl Engine {
             }
             joined.push((kind, PathBuf::from(format!("/proc/{}/ns/{file}", run.pid))));
         }
+        joined.extend(self.joined_users(record)?.map(|path| ("user", path)));
         Ok(joined)
     }
 

@@ -6,7 +6,7 @@ use crate::state::State;
 use proa_network::{Endpoint, PublishedPort};
 use proa_oci::Digest;
 use proa_state::Table;
-use proa_types::{ContainerId, ContainerName, Timestamp};
+use proa_types::{ContainerId, ContainerName, IdMap, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -38,6 +38,9 @@ pub struct ContainerRecord {
     /// takes it.
     #[serde(default)]
     pub ephemeral: bool,
+    /// Its users, if they are not the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub userns: Option<UserNamespace>,
     /// How often its policy has started it again.
     pub restart_count: u32,
     /// Whether a user stopped it: `unless-stopped` then leaves it down.
@@ -65,6 +68,15 @@ impl ContainerRecord {
     pub fn program(&self) -> &str {
         self.command.first().map_or("", String::as_str)
     }
+}
+
+/// The users and groups of a container that has a user namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserNamespace {
+    /// Which ids of the host they are.
+    pub map: IdMap,
+    /// Whether no other container has them (`--userns auto`).
+    pub own: bool,
 }
 
 /// A mount of a container.

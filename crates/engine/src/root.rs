@@ -14,6 +14,8 @@ pub(crate) struct Root {
     snapshot: Snapshot,
     /// What will be removed anyway need not be written out.
     volatile: bool,
+    /// Whether its mount here is not the container's, which shows other ids.
+    apart: bool,
     mount: Option<OwnedFd>,
 }
 
@@ -29,7 +31,8 @@ impl Root {
         if mount.is_none() {
             clear_volatile(&snapshot);
         }
-        Ok(Self { snapshot, volatile: record.spec.host.auto_remove, mount })
+        let apart = record.userns.is_some();
+        Ok(Self { snapshot, volatile: record.spec.host.auto_remove, apart, mount })
     }
 
     /// Where a container's files are, topmost first.
@@ -46,7 +49,8 @@ impl Root {
     pub(crate) fn into_parts(self) -> (Rootfs, Option<OwnedFd>) {
         match self.snapshot {
             Snapshot::Overlay { lower, upper, work } => {
-                (Rootfs::Overlay(Overlay { lower, upper, work, volatile: self.volatile }), self.mount)
+                let mount = self.mount.filter(|_| !self.apart);
+                (Rootfs::Overlay(Overlay { lower, upper, work, volatile: self.volatile }), mount)
             }
             Snapshot::Directory(path) => (Rootfs::Directory(path), None),
         }
@@ -99,7 +103,8 @@ impl Root {
             (Some(mount), _) => mount,
             (None, Snapshot::Overlay { lower, upper, work }) => {
                 let (lower, upper, work) = (lower.clone(), upper.clone(), work.clone());
-                let mounted = Overlay { lower, upper, work, volatile: self.volatile }.mount();
+                let volatile = self.volatile && !self.apart;
+                let mounted = Overlay { lower, upper, work, volatile }.mount();
                 mounted.map_err(|error| Error::Internal(error.to_string()))?
             }
             (None, Snapshot::Directory(path)) => {
@@ -174,7 +179,7 @@ mod tests {
         std::fs::write(at("top/data/above"), "").unwrap();
         let lower = vec![at("top"), at("base")];
         let snapshot = Snapshot::Overlay { lower, upper: at("upper"), work: at("work") };
-        let mut root = Root { snapshot, volatile: true, mount: None };
+        let mut root = Root { snapshot, volatile: true, apart: false, mount: None };
         if root.whole().is_err() {
             return println!("skipped: {} cannot hold an overlay", dir.0.display());
         }

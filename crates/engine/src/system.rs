@@ -194,6 +194,7 @@ pub(crate) fn plain_record() -> ContainerRecord {
         mounts: Vec::new(),
         state: State::Created,
         ephemeral: false,
+        userns: None,
         restart_count: 0,
         stopped_by_user: false,
         health: None,

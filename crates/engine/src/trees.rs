@@ -107,7 +107,7 @@ impl Engine {
         layers: &[Digest],
     ) -> Result<(), Error> {
         let kind = Kind { layers: layers.to_vec(), volatile: record.ephemeral };
-        let usual = record.spec.host.runtime == "proa";
+        let usual = record.spec.host.runtime == "proa" && record.userns.is_none();
         let (tree, forgotten) = if usual { self.trees.take(&kind) } else { (None, Vec::new()) };
         forgotten.into_iter().for_each(|tree| self.discard_tree(tree));
         if let Some(tree) = tree {

@@ -17,7 +17,7 @@ use crate::state::{Run, State};
 use crate::{Engine, Error};
 use proa_runtime::make_mount_points;
 use proa_sys::mount::{Attributes, set_attributes};
-use proa_types::ContainerId;
+use proa_types::{ContainerId, IdMap};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
@@ -40,6 +40,8 @@ pub(crate) struct View {
     descriptors: OwnedFd,
     /// The host's mount namespace.
     host: OwnedFd,
+    /// Which ids of the host the container's are, where its tree shows the host's.
+    pub(crate) ids: Option<IdMap>,
 }
 
 /// A mount that is to be put into a tree.
@@ -54,6 +56,10 @@ struct Parts {
     root: Source,
     mounts: Vec<Part>,
     readonly: bool,
+    /// Which ids of the host the container's are, where its tree shows the host's.
+    ids: Option<IdMap>,
+    /// Whether the root is what the container's next start is to take.
+    shared: bool,
 }
 
 /// Where the root comes from.
@@ -84,6 +90,8 @@ impl Engine {
                 record.id
             )));
         }
+        // One whose users are others has another mount when it runs: there must not be two at once.
+        let apart = record.userns.is_some() && record.state.run().is_none();
         let (made, ready) = oneshot::channel::<()>();
         let (done, outcome) = oneshot::channel();
         let (engine, held) = (Arc::clone(self), Arc::clone(container));
@@ -104,8 +112,10 @@ impl Engine {
         let thread = std::thread::Builder::new().name(name).stack_size(STACK).spawn(look);
         thread.map_err(Error::io("cannot start a thread"))?;
         let _ = ready.await;
+        let operation = Some(operation).filter(|_| apart);
+        let outcome = outcome.await;
         drop(operation);
-        outcome.await.map_err(|_| Error::Internal("a worker failed".into()))?
+        outcome.map_err(|_| Error::Internal("a worker failed".into()))?
     }
 
     /// What a container's tree is made of, opened on the host.
@@ -135,7 +145,10 @@ impl Engine {
         if with_mounts {
             readonly = record.spec.host.readonly_rootfs;
         }
-        Ok(Parts { root: source, mounts, readonly })
+        // Seen through a container that runs, files have the ids that its users have on the host.
+        let users = record.userns.as_ref().filter(|_| record.state.run().is_some());
+        let (ids, shared) = (users.map(|users| users.map.clone()), record.userns.is_none());
+        Ok(Parts { root: source, mounts, readonly, ids, shared })
     }
 
     /// A container's binds and volumes, and its network files, as mounts attached nowhere.
@@ -146,6 +159,8 @@ impl Engine {
         mut root: Option<&mut Root>,
     ) -> Result<Vec<Part>, Error> {
         let mut parts = Vec::new();
+        let users = users_of(record)?;
+        let mapped = |mount: OwnedFd| map_users(mount, users.as_ref());
         let files = self.container_dir(container);
         let taken = |at: &Path| record.mounts.iter().any(|mount| mount.destination == at);
         for name in crate::trees::FILES {
@@ -154,7 +169,7 @@ impl Engine {
             if taken(&destination) || std::fs::metadata(&source).map_or(0, |meta| meta.len()) == 0 {
                 continue;
             }
-            let mount = clone(&source, false)?;
+            let mount = mapped(clone(&source, false)?)?;
             parts.push(Part { mount, destination, writable: !record.spec.host.readonly_rootfs });
         }
         for point in &record.mounts {
@@ -169,7 +184,7 @@ impl Engine {
                     };
                     let mount = clone(&path, true);
                     let _ = self.volumes.unmount(&point.name, &user);
-                    mount?
+                    mapped(mount?)?
                 }
                 _ => continue,
             };
@@ -209,6 +224,23 @@ fn process_root(record: &ContainerRecord, run: &Run) -> Result<Source, Error> {
         Ok(time) if time == run.start_time => Ok(Source::Process { root, namespace }),
         _ => Err(gone()),
     }
+}
+
+/// The user namespace of a container that runs and has its own.
+fn users_of(record: &ContainerRecord) -> Result<Option<OwnedFd>, Error> {
+    let Some(run) = record.state.run().filter(|_| record.userns.is_some()) else { return Ok(None) };
+    let path = format!("/proc/{}/ns/user", run.pid);
+    let opened = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    opened.map(Some).map_err(|_| Error::Conflict(format!("Container {} is not running", record.id)))
+}
+
+/// Lets a mount show the ids of the host that a container's are.
+fn map_users(mount: OwnedFd, users: Option<&OwnedFd>) -> Result<OwnedFd, Error> {
+    if let Some(users) = users {
+        let change = Attributes { id_map: Some(users.as_fd()), ..Attributes::default() };
+        set_attributes(mount.as_fd(), false, change).map_err(Error::io("cannot map the users of a mount"))?;
+    }
+    Ok(mount)
 }
 
 /// A mount of a path of the host, attached nowhere.
@@ -252,11 +284,22 @@ fn join(parts: Parts, viewed: &Viewed<'_>) -> Result<View, Error> {
     };
     unshare(0x2_0000)?;
     rustix::process::umask(Mode::empty());
-    attach(mount, parts.mounts, parts.readonly, viewed).map(|root| View { root, descriptors, host: here })
+    if let Some((uid, gid)) = parts.ids.as_ref().and_then(IdMap::root) {
+        // What is made must belong to somebody whom the container has.
+        proa_sys::process::act_as(uid, gid).map_err(Error::io("cannot act as the container's root"))?;
+    }
+    let viewed = Some(viewed).filter(|_| parts.shared);
+    let root = attach(mount, parts.mounts, parts.readonly, viewed)?;
+    Ok(View { root, descriptors, host: here, ids: parts.ids })
 }
 
 /// Makes `mount` the root of this thread's namespace and puts the others into it.
-fn attach(mount: OwnedFd, others: Vec<Part>, readonly: bool, viewed: &Viewed<'_>) -> Result<OwnedFd, Error> {
+fn attach(
+    mount: OwnedFd,
+    others: Vec<Part>,
+    readonly: bool,
+    viewed: Option<&Viewed<'_>>,
+) -> Result<OwnedFd, Error> {
     let step = |what: &'static str| move |errno: Errno| Error::io(format!("cannot {what}"))(errno.into());
     let top = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(step("open /"))?;
     // What the host unmounts goes here too; nothing goes back.
@@ -270,7 +313,9 @@ fn attach(mount: OwnedFd, others: Vec<Part>, readonly: bool, viewed: &Viewed<'_>
     let private = Attributes { propagation: 1 << 18, ..Attributes::default() };
     set_attributes(mount.as_fd(), false, private).map_err(Error::io("cannot make a mount private"))?;
     // Another start must take this mount, not make a second one of the same files.
-    viewed.0.share(clone_of(mount.as_fd()).map_err(step("clone the container's root"))?);
+    if let Some(viewed) = viewed {
+        viewed.0.share(clone_of(mount.as_fd()).map_err(step("clone the container's root"))?);
+    }
     for part in others {
         let limits = limits(!part.writable);
         set_attributes(part.mount.as_fd(), true, limits).map_err(Error::io("cannot limit a mount"))?;

@@ -5,6 +5,7 @@
 
 use crate::tar::{Entry, Kind, Writer};
 use crate::unpack::allowed;
+use proa_types::IdMap;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, fstat, major, minor, openat,
     readlinkat, statat,
@@ -31,6 +32,8 @@ pub(crate) struct Pack<W> {
     linked: HashMap<(u64, u64), Vec<u8>>,
     depth: usize,
     names: usize,
+    /// Which ids of the host the tree shows, and what the archive has for them.
+    ids: Option<IdMap>,
 }
 
 /// Writes what `name` in `dir` is, and all below it, as `shown`; `.` is the directory itself. What is mounted below
@@ -38,8 +41,13 @@ pub(crate) struct Pack<W> {
 ///
 /// # Errors
 /// When `to` fails, or a file cannot be read.
-pub fn pack(dir: BorrowedFd<'_>, name: &CStr, shown: &[u8], to: impl Write) -> Result<()> {
-    let mut pack = Pack::new(to);
+pub fn pack(
+    (dir, name): (BorrowedFd<'_>, &CStr),
+    shown: &[u8],
+    ids: Option<&IdMap>,
+    to: impl Write,
+) -> Result<()> {
+    let mut pack = Pack { ids: ids.cloned(), ..Pack::new(to) };
     pack.tree(dir, name, shown)?;
     pack.finish().map(drop)
 }
@@ -48,15 +56,15 @@ pub fn pack(dir: BorrowedFd<'_>, name: &CStr, shown: &[u8], to: impl Write) -> R
 ///
 /// # Errors
 /// As [`pack`].
-pub fn pack_contents(dir: BorrowedFd<'_>, to: impl Write) -> Result<()> {
-    let mut pack = Pack::new(to);
+pub fn pack_contents(dir: BorrowedFd<'_>, ids: Option<&IdMap>, to: impl Write) -> Result<()> {
+    let mut pack = Pack { ids: ids.cloned(), ..Pack::new(to) };
     pack.contents(dir, b"")?;
     pack.finish().map(drop)
 }
 
 impl<W: Write> Pack<W> {
     pub(crate) fn new(to: W) -> Self {
-        Self { writer: Writer::new(to), linked: HashMap::new(), depth: 0, names: 0 }
+        Self { writer: Writer::new(to), linked: HashMap::new(), depth: 0, names: 0, ids: None }
     }
 
     pub(crate) fn finish(self) -> Result<W> {
@@ -95,12 +103,30 @@ impl<W: Write> Pack<W> {
         Ok(())
     }
 
+    fn entry(&self, kind: Kind, stat: &Stat, shown: &[u8]) -> Entry {
+        let mut entry = entry(kind, stat, shown);
+        if let Some(ids) = &self.ids {
+            (entry.uid, entry.gid) = ids.inside((entry.uid, entry.gid));
+        }
+        entry
+    }
+
+    fn xattrs(&self, file: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut found = xattrs(file)?;
+        for (name, value) in found.iter_mut().filter(|_| self.ids.is_some()) {
+            if name == b"security.capability" {
+                unowned(value);
+            }
+        }
+        Ok(found)
+    }
+
     /// Writes a directory's own entry.
     pub(crate) fn directory(&mut self, dir: BorrowedFd<'_>, shown: &[u8]) -> Result<()> {
         let stat = fstat(dir)?;
         let slash: &[u8] = if shown.ends_with(b"/") { b"" } else { b"/" };
-        let mut entry = entry(Kind::Directory, &stat, &[shown, slash].concat());
-        entry.xattrs = xattrs(dir)?;
+        let mut entry = self.entry(Kind::Directory, &stat, &[shown, slash].concat());
+        entry.xattrs = self.xattrs(dir)?;
         self.writer.entry(&entry, &mut std::io::empty())
     }
 
@@ -115,7 +141,7 @@ impl<W: Write> Pack<W> {
             // Archives have no sockets.
             _ => return Ok(()),
         };
-        let mut entry = entry(kind, stat, shown);
+        let mut entry = self.entry(kind, stat, shown);
         if kind == Kind::Symlink {
             match readlinkat(dir, name, Vec::new()) {
                 Ok(link) => entry.link = link.into_bytes(),
@@ -146,12 +172,12 @@ impl<W: Write> Pack<W> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(());
         }
-        let mut entry = entry(Kind::File, &stat, shown);
+        let mut entry = self.entry(Kind::File, &stat, shown);
         if self.again(&stat, &mut entry, shown) {
             return self.writer.entry(&entry, &mut std::io::empty());
         }
         entry.size = u64::try_from(stat.st_size).unwrap_or_default();
-        entry.xattrs = xattrs(file.as_fd())?;
+        entry.xattrs = self.xattrs(file.as_fd())?;
         self.writer.entry(&entry, &mut Steady(File::from(file)))
     }
 
@@ -273,6 +299,15 @@ fn entry(kind: Kind, stat: &Stat, shown: &[u8]) -> Entry {
         link: Vec::new(),
         device: if device { (major(stat.st_rdev), minor(stat.st_rdev)) } else { (0, 0) },
         xattrs: Vec::new(),
+    }
+}
+
+/// Capabilities of a file that hold for one user namespace become those of the namespace it is read for (struct
+/// vfs_ns_cap_data of linux/capability.h: revision, sets, and who is root).
+fn unowned(value: &mut Vec<u8>) {
+    if let Some(revision) = value.get_mut(3).filter(|revision| **revision == 3) {
+        *revision = 2;
+        value.truncate(20);
     }
 }
 

@@ -113,6 +113,28 @@ pub(crate) fn make_read_only(mount: BorrowedFd<'_>, recursive: bool) -> std::io:
     set_attributes(mount, recursive, Attributes { set: RDONLY, ..Attributes::default() })
 }
 
+/// Lets a detached mount show the ids of the host that `users`, a user namespace, maps those of its files to; with all
+/// mounts below it where `recursive`.
+pub(crate) fn map_users(
+    mount: BorrowedFd<'_>,
+    users: BorrowedFd<'_>,
+    recursive: bool,
+) -> std::io::Result<()> {
+    set_attributes(mount, recursive, Attributes { id_map: Some(users), ..Attributes::default() })
+}
+
+/// Why ids cannot be mapped at a path.
+pub(crate) fn unmapped(path: &Path) -> impl Fn(std::io::Error) -> Error {
+    let what = format!("map the users of {}", path.display());
+    move |error| match error.raw_os_error() {
+        Some(libc::EINVAL | libc::EOPNOTSUPP) => {
+            let why = "its file system or this kernel has no mounts with mapped ids (ext4, xfs, btrfs, tmpfs have; overlays of them since Linux 5.19)";
+            Error::step(what.clone(), std::io::Error::other(why))
+        }
+        _ => Error::step(what.clone(), error),
+    }
+}
+
 /// Changes a mount's propagation; with all below it where `recursive`.
 pub(crate) fn set_propagation(mount: BorrowedFd<'_>, kind: u64, recursive: bool) -> std::io::Result<()> {
     set_attributes(mount, recursive, Attributes { propagation: kind, ..Attributes::default() })

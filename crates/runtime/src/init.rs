@@ -67,6 +67,8 @@ fn live(birth: &Birth<'_>, channel: &mut Channel) -> Result<Infallible, Error> {
     isolate(channel)?;
     if birth.new & namespace::USER != 0 {
         expect(channel, |order| matches!(order, Order::Mapped))?;
+    }
+    if birth.spec.has_user_namespace() {
         become_root()?;
     }
     if birth.new & namespace::NETWORK != 0 {

@@ -6,7 +6,6 @@ use crate::spec::Split;
 use crate::start::Rootfs;
 use crate::{Error, StartContainer, detached, device, mask, namespace, overlay, sysctl};
 use proa_oci::runtime::{Device, Hook, Mount, State};
-use proa_sys::mount::{Attributes, set_attributes};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -64,7 +63,7 @@ pub(crate) fn plan(
         ));
     }
     let split = Split::of(spec)?;
-    let mut fds = vec![root(request)?];
+    let mut fds = vec![root(request, init)?];
     let mut steps = Vec::new();
     let mut trees: Vec<&Path> = Vec::new();
     for ((mount, destination), staged) in spec.mounts.iter().zip(&split.destinations).zip(&split.staged) {
@@ -114,14 +113,16 @@ fn propagation(text: &str) -> Result<Option<(u64, bool)>, Error> {
 }
 
 /// The container's root as a detached mount.
-fn root(request: &StartContainer<'_>) -> Result<OwnedFd, Error> {
+fn root(request: &StartContainer<'_>, init: i32) -> Result<OwnedFd, Error> {
     let asked = propagation(&request.spec.linux.rootfs_propagation)?;
     if let Some(mounted) = &request.mounted {
         return mounted.try_clone().map_err(|error| Error::step("copy a descriptor", error));
     }
+    let users = if request.idmapped { Some(namespace::of(init, "user")?) } else { None };
+    let users = users.as_ref().map(AsFd::as_fd);
     match &request.rootfs {
         Rootfs::Overlay(overlay) => {
-            overlay::mount(overlay, mask::label_option(&request.spec.linux.mount_label).as_deref())
+            overlay::mount(overlay, mask::label_option(&request.spec.linux.mount_label).as_deref(), users)
         }
         Rootfs::Directory(path) => {
             let path = request.bundle.join(path);
@@ -134,6 +135,9 @@ fn root(request: &StartContainer<'_>) -> Result<OwnedFd, Error> {
                 _ => libc::MS_PRIVATE,
             };
             detached::set_propagation(copy.as_fd(), kind, true).map_err(failed)?;
+            if let Some(users) = users {
+                detached::map_users(copy.as_fd(), users, false).map_err(detached::unmapped(&path))?;
+            }
             Ok(copy)
         }
     }
@@ -179,8 +183,8 @@ fn bind(source: &Path, mount: &Mount, options: &MountOptions, init: i32) -> Resu
             true => namespace::of(init, "user")?,
             false => namespace::id_map(&mount.uid_mappings, &mount.gid_mappings)?,
         };
-        let change = Attributes { id_map: Some(users.as_fd()), ..Attributes::default() };
-        set_attributes(copy.as_fd(), options.id_map == Some(true), change).map_err(failed)?;
+        let all = options.id_map == Some(true);
+        detached::map_users(copy.as_fd(), users.as_fd(), all).map_err(detached::unmapped(source))?;
     }
     Ok((copy, FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
 }

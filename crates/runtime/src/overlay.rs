@@ -1,13 +1,13 @@
 //! An overlay as a mount attached nowhere (Documentation/filesystems/overlayfs.rst).
 
-use crate::Error;
 use crate::start::Overlay;
-use proa_sys::process::unshare;
+use crate::{Error, detached};
+use proa_sys::process::{act_as, unshare};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, mount_change,
 };
 use rustix::process::chdir;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,11 +26,70 @@ struct Stack<'a> {
 }
 
 /// Mounts it.
-pub(crate) fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd, Error> {
+///
+/// With `users`, a user namespace, the layers hold ids as that namespace has them, and the overlay shows those of the host
+/// they are mapped to (idmapped layers, Linux 5.19).
+pub(crate) fn mount(
+    overlay: &Overlay,
+    label: Option<&str>,
+    users: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, Error> {
     let own = Some((overlay.upper.as_path(), overlay.work.as_path()));
     let stack = Stack { lower: &overlay.lower, own, volatile: overlay.volatile, label };
-    mount_stack(&stack)
-        .map_err(|error| Error::step(format!("mount the overlay of {}", overlay.upper.display()), error))
+    let failed = |error| Error::step(format!("mount the overlay of {}", overlay.upper.display()), error);
+    match users {
+        None => mount_stack(&stack).map_err(failed),
+        Some(users) => elsewhere(|| {
+            cover_with_mapped(overlay, users)?;
+            act_as_owner(&overlay.work)?;
+            mount_stack(&stack).map_err(|error| match error {
+                // Nothing else is wrong with layers that are there.
+                Errno::INVAL => detached::unmapped(&overlay.upper)(error.into()),
+                error => failed(error),
+            })
+        }),
+    }
+}
+
+/// Calls `action` in a mount namespace of its own, which goes with it; what is mounted attached nowhere stays.
+fn elsewhere<T: Send>(action: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    let failed = |error: std::io::Error| Error::step("make a mount namespace", error);
+    let there = || {
+        // CLONE_FS first: a namespace is left by whoever shares its root with others only.
+        unshare(libc::CLONE_FS.unsigned_abs().into()).map_err(failed)?;
+        unshare(libc::CLONE_NEWNS.unsigned_abs().into()).map_err(failed)?;
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private).map_err(|error| failed(error.into()))?;
+        action()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, there).map_err(failed)?;
+        thread.join().unwrap_or_else(|_| Err(failed(std::io::Error::other("a thread panicked"))))
+    })
+}
+
+/// The kernel makes files of its own in the work directory, as whoever mounts the overlay: that must be somebody whom the
+/// mapping has, and this directory's owner is its root.
+fn act_as_owner(work: &Path) -> Result<(), Error> {
+    let failed = |error: std::io::Error| Error::step("act as the root of a user namespace", error);
+    let stat = rustix::fs::stat(work).map_err(|error| failed(error.into()))?;
+    act_as(stat.st_uid, stat.st_gid).map_err(failed)
+}
+
+/// Covers each layer, and the directory that holds those of the changes, by itself with its ids mapped. Their paths stay
+/// the same, and the overlay keeps what it finds at them.
+fn cover_with_mapped(overlay: &Overlay, users: BorrowedFd<'_>) -> Result<(), Error> {
+    // Both must be reached by one mount.
+    let own = overlay.upper.parent().filter(|own| overlay.work.parent() == Some(*own));
+    let own = own.ok_or_else(|| Error::spec("the overlay", "its upper and work directories lie apart"))?;
+    for path in overlay.lower.iter().map(PathBuf::as_path).chain([own]) {
+        let failed = |error: Errno| Error::step(format!("mount {} with other ids", path.display()), error);
+        let copy = detached::copy_of(path, false).map_err(failed)?;
+        detached::map_users(copy.as_fd(), users, false).map_err(detached::unmapped(path))?;
+        let place = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        detached::attach(copy.as_fd(), place.map_err(failed)?.as_fd()).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Mounts layers (topmost first, at least two) as one tree that cannot be written, attached nowhere.

@@ -19,6 +19,9 @@ pub struct StartContainer<'a> {
     pub rootfs: Rootfs,
     /// The root as a mount made ahead of what `rootfs` says, attached nowhere ([`Overlay::mount`]).
     pub mounted: Option<OwnedFd>,
+    /// Whether the root belongs to users as the container has them: it is mounted so that the host's are the ones the
+    /// container's user namespace maps them to. Without, the root belongs to the host's users already.
+    pub idmapped: bool,
     /// The filter of system calls. `None` compiles `linux.seccomp` where the specification has it.
     pub filter: Option<Program>,
     /// Standard streams.
@@ -48,6 +51,7 @@ impl<'a> StartContainer<'a> {
             spec,
             rootfs,
             mounted: None,
+            idmapped: false,
             filter: None,
             stdio,
             init: false,
@@ -88,7 +92,7 @@ impl Overlay {
     /// # Errors
     /// [`crate::Error::Step`]: a directory is missing, or the filesystem cannot carry an overlay.
     pub fn mount(&self) -> Result<OwnedFd, crate::Error> {
-        crate::overlay::mount(self, None)
+        crate::overlay::mount(self, None, None)
     }
 }
 

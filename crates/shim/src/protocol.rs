@@ -65,6 +65,9 @@ pub struct StartRequest {
     /// Whether the root, mounted already as `rootfs` says and attached nowhere, comes last.
     #[serde(default)]
     pub mounted: bool,
+    /// Whether the root belongs to users as the container has them (`StartContainer::idmapped`).
+    #[serde(default)]
+    pub idmapped: bool,
     /// Bundle directory of the container.
     pub dir: PathBuf,
 }

@@ -319,3 +319,32 @@ pub fn set_scheduling(how: Scheduling) -> io::Result<()> {
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Lets this thread act on files as another user and group (`fsuid`, `fsgid`), with all the rights it has. Of use in a
+/// thread that ends soon: there is no way back.
+///
+/// setfsuid(2), <https://man7.org/linux/man-pages/man2/setfsuid.2.html>; `SECBIT_NO_SETUID_FIXUP` of capabilities(7) keeps
+/// the rights.
+///
+/// # Errors
+/// `EPERM` without `CAP_SETPCAP`, `CAP_SETUID` and `CAP_SETGID`.
+pub fn act_as(uid: u32, gid: u32) -> io::Result<()> {
+    const NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
+    // SAFETY: it takes no pointers and concerns the calling thread only.
+    let kept = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, NO_SETUID_FIXUP) };
+    if kept < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above. It returns what was before, so what is asked for is read back by an id that is none.
+    let group = unsafe {
+        libc::setfsgid(gid);
+        libc::setfsgid(u32::MAX)
+    };
+    // SAFETY: as above.
+    let user = unsafe {
+        libc::setfsuid(uid);
+        libc::setfsuid(u32::MAX)
+    };
+    let is = |now: libc::c_int, id: u32| now.cast_unsigned() == id;
+    if is(group, gid) && is(user, uid) { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+}

@@ -5,6 +5,7 @@
 pub mod capability;
 pub mod filter;
 pub mod id;
+pub mod ids;
 pub mod kind;
 pub mod name;
 pub mod port;
@@ -14,6 +15,7 @@ pub mod units;
 
 pub use filter::Filters;
 pub use id::{ContainerId, ExecId, NetworkId, SandboxId};
+pub use ids::{IdMap, IdRange};
 pub use kind::{ErrorKind, Kinded};
 pub use name::ContainerName;
 pub use port::{PortProtocol, PortSpec};

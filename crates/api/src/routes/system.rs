@@ -56,7 +56,7 @@ pub(crate) async fn info(call: Call) -> Handled {
     let (info, config) = (call.engine().info(), call.engine().config());
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-    let security = security_options(info.cgroup_v1, info.apparmor);
+    let security = security_options(&info, config.remap.is_some());
     let runtimes = runtimes(&config);
     // Left out since 1.50.
     let bridge_nf = (!call.since(1, 50)).then_some(false);
@@ -178,13 +178,16 @@ fn runtimes(config: &proa_engine::EngineConfig) -> BTreeMap<String, wire::Runtim
     runtimes
 }
 
-fn security_options(cgroup_v1: bool, apparmor: bool) -> Vec<String> {
+fn security_options(info: &proa_engine::Info, remapped: bool) -> Vec<String> {
     let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
     // A profile is applied where one is named; there is no default one.
-    if apparmor {
+    if info.apparmor {
         options.push("name=apparmor,profile=unconfined".into());
     }
-    if !cgroup_v1 {
+    if remapped {
+        options.push("name=userns".into());
+    }
+    if !info.cgroup_v1 {
         options.push("name=cgroupns".into());
     }
     options

@@ -91,6 +91,7 @@ async fn copy_out(app: &App, container: &str, path: &str, target: &str) -> Resul
         owner: Owner::Caller,
         keep_kind: true,
         rename: rename.map(|new| (name.into_bytes(), new.into_bytes())),
+        ids: None,
     };
     let bytes = unpack(stream, placed.dir, options).await?;
     Ok(Some((bytes, target)))
@@ -184,8 +185,8 @@ async fn copy_in(app: &App, path: &str, container: &str, target: &str) -> Result
         let name = std::ffi::CString::new(name).map_err(|error| Failure::new(error.to_string()))?;
         let mut to = Outlet { pieces: sender, total: 0 };
         let mut buffered = std::io::BufWriter::with_capacity(128 << 10, &mut to);
-        let packed =
-            pack(opened.as_fd(), &name, shown_as.as_bytes(), &mut buffered).and_then(|()| buffered.flush());
+        let packed = pack((opened.as_fd(), &name), shown_as.as_bytes(), None, &mut buffered)
+            .and_then(|()| buffered.flush());
         drop(buffered.into_parts());
         match packed {
             Ok(()) => Ok(to.total),

@@ -4,18 +4,33 @@ use super::resources::Numbers;
 use crate::Error;
 use crate::record::ContainerRecord;
 use crate::spec::ResourceSpec;
-use proa_oci::runtime::{Device, DeviceRule};
+use proa_oci::runtime::{Device, DeviceRule, Mount};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Devices that were looked up.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct DeviceFacts {
     /// Nodes to make, with their access.
     pub(crate) nodes: Vec<Device>,
+    /// Where each is on the host.
+    sources: Vec<PathBuf>,
     access: Vec<String>,
     /// Numbers of block devices that limits name.
     pub(crate) numbers: Numbers,
+}
+
+impl DeviceFacts {
+    /// The devices as mounts of the host's own, for a container whose users may make none.
+    pub(super) fn binds(&self) -> impl Iterator<Item = Mount> {
+        self.nodes.iter().zip(&self.sources).map(|(node, source)| Mount {
+            destination: node.path.clone(),
+            kind: "bind".into(),
+            source: source.clone(),
+            options: ["bind", "rprivate", "nosuid", "noexec"].map(str::to_owned).into(),
+            ..Mount::default()
+        })
+    }
 }
 
 /// Looks the devices of a container up on this host.
@@ -78,7 +93,7 @@ fn add(path: &Path, target: &Path, access: &str, facts: &mut DeviceFacts) -> Res
     if !is_device(&meta) {
         return Err(Error::Invalid(format!("{}: not a device node", path.display())));
     }
-    push(&meta, target, access, facts);
+    push(&meta, (path, target), access, facts);
     Ok(())
 }
 
@@ -86,7 +101,8 @@ fn is_device(meta: &std::fs::Metadata) -> bool {
     meta.file_type().is_char_device() || meta.file_type().is_block_device()
 }
 
-fn push(meta: &std::fs::Metadata, target: &Path, access: &str, facts: &mut DeviceFacts) {
+fn push(meta: &std::fs::Metadata, (source, target): (&Path, &Path), access: &str, facts: &mut DeviceFacts) {
+    facts.sources.push(source.into());
     let rdev = meta.rdev();
     facts.nodes.push(Device {
         path: target.into(),
@@ -128,7 +144,7 @@ fn everything(dir: &Path, facts: &mut DeviceFacts, depth: u32) {
             Ok(kind) if kind.is_dir() && depth < 4 => everything(&path, facts, depth + 1),
             Ok(kind) if kind.is_char_device() || kind.is_block_device() => {
                 if let Ok(meta) = entry.metadata() {
-                    push(&meta, &path, "rwm", facts);
+                    push(&meta, (&path, &path), "rwm", facts);
                 }
             }
             _ => {}

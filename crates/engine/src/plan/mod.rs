@@ -19,6 +19,7 @@ pub use security::{masked_paths, readonly_paths};
 use crate::Error;
 use crate::record::{ContainerRecord, MountPoint};
 use crate::spec::other_container;
+use crate::userns::mappings;
 use proa_oci::runtime::{Linux, Mount, Namespace, Root, Spec};
 use std::path::PathBuf;
 
@@ -57,13 +58,20 @@ pub(crate) fn plan(record: &ContainerRecord, facts: &Facts<'_>) -> Result<Spec, 
     };
     spec.mounts = kernel_mounts(record, facts.host_queues);
     spec.mounts.extend(file_mounts(record, facts));
-    spec.mounts.extend(record.mounts.iter().map(user_mount));
+    spec.mounts.extend(record.mounts.iter().map(|point| user_mount(point, record.userns.is_some())));
+    if record.userns.is_some() {
+        spec.mounts.extend(facts.devices.binds());
+    }
+    let (uid_mappings, gid_mappings) =
+        record.userns.as_ref().map(|users| mappings(&users.map)).unwrap_or_default();
     let mut resources = resources::resources(&host.resources, &facts.devices.numbers);
     resources.devices = devices::rules(record, facts.devices)?;
     spec.linux = Linux {
         namespaces: namespaces(record, facts),
         resources: Some(resources),
-        devices: facts.devices.nodes.clone(),
+        devices: if record.userns.is_some() { Vec::new() } else { facts.devices.nodes.clone() },
+        uid_mappings,
+        gid_mappings,
         sysctl: sysctls(record)?,
         masked_paths: security.masked,
         readonly_paths: security.readonly,
@@ -131,12 +139,15 @@ fn file_mounts(record: &ContainerRecord, facts: &Facts<'_>) -> Vec<Mount> {
     wanted
         .map(|name| {
             let source = facts.files.join(name);
-            mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), &["rbind", "rprivate", access])
+            let options = ["rbind", "rprivate", access, "idmap"];
+            let used = if record.userns.is_some() { &options[..] } else { &options[..3] };
+            mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), used)
         })
         .collect()
 }
 
-fn user_mount(point: &MountPoint) -> Mount {
+/// A bind shows the host's ids also to a container with others, as docker's do; a volume shows the container's.
+fn user_mount(point: &MountPoint, idmapped: bool) -> Mount {
     if point.kind == "tmpfs" {
         return Mount {
             destination: point.destination.clone(),
@@ -153,6 +164,9 @@ fn user_mount(point: &MountPoint) -> Mount {
     if !point.writable && !point.non_recursive {
         // Docker makes mounts below a read-only bind read-only too.
         options.push("rro".into());
+    }
+    if idmapped && point.kind == "volume" {
+        options.push("idmap".into());
     }
     Mount {
         destination: point.destination.clone(),
@@ -191,7 +205,8 @@ fn namespaces(record: &ContainerRecord, facts: &Facts<'_>) -> Vec<Namespace> {
         ("ipc", host.ipc_mode.as_str()),
         ("cgroup", cgroup),
     ];
-    let made = wanted.into_iter().filter(|(_, mode)| *mode != "host");
+    let user = record.userns.is_some().then_some(("user", ""));
+    let made = wanted.into_iter().chain(user).filter(|(_, mode)| *mode != "host");
     made.map(|(kind, _)| Namespace {
         kind: kind.into(),
         path: facts.joined.iter().find(|(joined, _)| *joined == kind).map(|(_, path)| path.clone()),
@@ -229,7 +244,12 @@ fn sysctls(record: &ContainerRecord) -> Result<std::collections::BTreeMap<String
     }
     let mut all = host.sysctls.clone();
     if own_network && !record.spec.host.privileged {
-        all.entry("net.ipv4.ping_group_range".into()).or_insert_with(|| "0 2147483647".into());
+        all.entry("net.ipv4.ping_group_range".into()).or_insert_with(|| {
+            // The kernel takes groups of the namespace only.
+            let last =
+                record.userns.as_ref().map_or(i32::MAX as u32, |users| users.map.groups().saturating_sub(1));
+            format!("0 {}", last.min(i32::MAX as u32))
+        });
         all.entry("net.ipv4.ip_unprivileged_port_start".into()).or_insert_with(|| "0".into());
     }
     Ok(all)

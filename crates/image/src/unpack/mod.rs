@@ -23,6 +23,7 @@ use attributes::Meta;
 pub(crate) use attributes::allowed;
 pub(crate) use path::clean;
 use place::{Live, Tree};
+use proa_types::IdMap;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat,
 };
@@ -74,6 +75,8 @@ pub struct ExtractOptions {
     pub keep_kind: bool,
     /// The first part of all names, and what it becomes.
     pub rename: Option<(Vec<u8>, Vec<u8>)>,
+    /// Which ids of the host those of the archive become.
+    pub ids: Option<IdMap>,
 }
 
 /// Who what is unpacked belongs to.
@@ -90,7 +93,7 @@ pub enum Owner {
 
 impl ExtractOptions {
     /// The entry as it is to be unpacked.
-    fn adapt(&self, entry: &mut Entry) {
+    fn adapt(&self, entry: &mut Entry) -> Result<(), Error> {
         if let Owner::One(uid, gid) = self.owner {
             (entry.uid, entry.gid) = (uid, gid);
         }
@@ -100,6 +103,28 @@ impl ExtractOptions {
                 rename(&mut entry.link, from, to);
             }
         }
+        if let Some(ids) = &self.ids {
+            let owner = ids.outside((entry.uid, entry.gid));
+            (entry.uid, entry.gid) = owner.ok_or_else(|| refused(entry, NOT_MAPPED))?;
+            let root = ids.root().map_or(0, |(uid, _)| uid);
+            for (_, value) in entry.xattrs.iter_mut().filter(|(name, _)| name == b"security.capability") {
+                own(value, root);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why an entry cannot be given to whom the archive says.
+const NOT_MAPPED: &str = "it belongs to a user or group that the container does not have";
+
+/// Capabilities of a file become those of the user namespace whose root is `root`.
+fn own(value: &mut Vec<u8>, root: u32) {
+    if value.len() == 20
+        && let Some(revision) = value.get_mut(3)
+    {
+        *revision = 3;
+        value.extend(root.to_le_bytes());
     }
 }
 
@@ -137,7 +162,7 @@ pub fn extract(
     let mut reader = Reader::new(input, Recorder::none(), limits);
     let mut unpacked = || {
         while let Some(mut entry) = reader.next_entry()? {
-            options.adapt(&mut entry);
+            options.adapt(&mut entry)?;
             add(&mut tree, &entry, &mut reader)?;
         }
         reader.finish()

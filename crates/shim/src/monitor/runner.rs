@@ -46,6 +46,7 @@ pub(super) fn begin(
     let mut start = StartContainer::new(id, &request.dir, &request.spec, rootfs, stdio);
     start.filter = program(request.filter.as_deref())?;
     start.mounted = mounted;
+    start.idmapped = request.idmapped;
     start.init = request.init;
     start.degrade = true;
     let mut container = sandbox.start(start)?;

@@ -8,6 +8,7 @@ mod devices;
 mod disk;
 mod emulation;
 mod errors;
+mod escapes;
 mod exec;
 mod files;
 mod health;
@@ -25,6 +26,7 @@ mod runtimes;
 mod security;
 mod stats;
 mod upkeep;
+mod users;
 mod volumes;
 mod waiting;
 
@@ -44,6 +46,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     remote_logs::add(suite);
     limits::add(suite);
     devices::add(suite);
+    users::add(suite);
     network::add(suite);
     volumes::add(suite);
     stats::add(suite);
@@ -52,6 +55,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     images::add(suite);
     registry::add(suite);
     security::add(suite);
+    escapes::add(suite);
     prepared::add(suite);
     errors::add(suite);
     disk::add(suite);

@@ -190,7 +190,7 @@ fn hostile_links(c: &Ctx) {
 }
 
 /// An image of a busybox shell and what `script` does in its root directory.
-fn hostile_image(c: &Ctx, script: &str) -> String {
+pub(super) fn hostile_image(c: &Ctx, script: &str) -> String {
     let (dir, tag) = (c.dir("hostile"), c.name("image"));
     let all = format!(
         "set -e; cd '{}'; rm -rf root; mkdir -p root/bin; cp /bin/busybox root/bin/sh; cd root; {script}; tar -cf ../h.tar .",
