@@ -209,7 +209,13 @@ async fn blamed(container: &Arc<Container>, error: Error) -> Error {
     let ended = Wait::of(container, WaitCondition::NotRunning).done();
     match tokio::time::timeout(ENDING, ended).await {
         Ok(_) => runs(container).err().unwrap_or(error),
-        Err(_) => error,
+        // It runs on: a user or a directory was asked for that cannot be had.
+        Err(_) => match error {
+            Error::Start { message, exit_code, .. } => {
+                Error::Start { message, kind: ErrorKind::InvalidArgument, exit_code }
+            }
+            error => error,
+        },
     }
 }
 
