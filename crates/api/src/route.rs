@@ -112,6 +112,10 @@ routes! {
     GET "/volumes/{name}" => volumes::inspect;
     DELETE "/volumes/{name}" => volumes::remove;
     PUT "/volumes/{name}" => volumes::update;
+    POST "/proa/volumes/{name}/clone" => volumes::clone;
+    POST "/proa/volumes/{name}/rename" => volumes::rename;
+    GET "/proa/volumes/{name}/export" => volumes::export;
+    POST "/proa/volumes/{name}/import" => volumes::import;
     ;
     GET "/containers/{id}/checkpoints";
     POST "/containers/{id}/checkpoints";

@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use proa_client::{Client, Host, TlsOptions};
 
 use crate::config::Config;
+use crate::contexts::{DEFAULT, ENDPOINT, Meta, Store};
 use crate::error::{Failure, Result, fail};
 use crate::output::put;
 use crate::parse::{self, Parsed};
@@ -19,12 +21,25 @@ pub(crate) struct App {
     pub(crate) flags: Parsed,
     /// The directory of the client's configuration.
     pub(crate) config: PathBuf,
+    /// The context in use.
+    pub(crate) context: String,
+    /// What flags and environment say about TLS.
+    pub(crate) tls: Option<TlsOptions>,
+    /// The host of `-H`.
+    host: Option<String>,
 }
 
 impl App {
     /// A setting of `config.json`; a file that is broken or not there sets nothing.
     pub(crate) fn setting(&self, key: &str) -> String {
         Config::read(&self.config).map(|config| config.text(key).to_owned()).unwrap_or_default()
+    }
+
+    /// The address behind the default context.
+    pub(crate) fn default_host(&self) -> String {
+        let own = || if Path::new(OWN).exists() { OWN } else { STOCK };
+        let named = self.host.clone().or_else(commands::environment_host);
+        named.unwrap_or_else(|| format!("unix://{}", own()))
     }
 
     /// The keys that detach: the flag's, else the configuration's, else none given.
@@ -90,8 +105,9 @@ fn begin(program: &str, words: &[String]) -> Result<()> {
         }
         Found::Group(name, short, count) => match rest.get(count) {
             Some(word) if !word.starts_with('-') => {
+                let rest = if name == "volume" { " COMMAND" } else { "" };
                 fail!(
-                    "{program}: unknown command: {program} {name} {word}\n\nUsage:  {program} {name}\n\nRun '{program} {name} --help' for more information"
+                    "{program}: unknown command: {program} {name} {word}\n\nUsage:  {program} {name}{rest}\n\nRun '{program} {name} --help' for more information"
                 )
             }
             None => {
@@ -152,7 +168,10 @@ fn run(
     words: &[String],
 ) -> Result<()> {
     let see = format!("Run '{program} {spelling} --help' for more information");
-    let usage = format!("Usage:  {program} {}", command.usage_as(spelling));
+    let mut usage = format!("Usage:  {program} {}", command.usage_as(spelling));
+    if command.path == "container cp" {
+        usage.push_str(&format!("\n\t{program} {spelling} [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH"));
+    }
     let flagged = |cause: String| Failure::new(format!("{cause}\n\n{usage}\n\n{see}")).code(125);
     let flags = parse::parse(words, command.flags, command.interspersed).map_err(flagged)?;
     if flags.help {
@@ -164,37 +183,40 @@ fn run(
         fail!("{program} {spelling} is not supported by this version of Proa.");
     }
     if let Some(name) = flags.names().find(|name| !table::supported_flag(command.path, name)) {
-        fail!("{program} {spelling}: --{name} is not supported by this version of Proa.");
+        fail!("{program} {spelling}: --{name} is not supported: {}.", table::reason(name));
     }
     if let Some(cause) =
         parse::arity(&format!("{program} {spelling}"), command.min, command.max, flags.args.len())
     {
+        if command.path == "context use" {
+            fail!("accepts 1 arg(s), received {}", flags.args.len());
+        }
         let see = if command.max == usize::MAX { see.replacen("Run", "See", 1) } else { see };
         fail!("{program}: {cause}\n\n{usage}\n\n{see}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let starts = matches!(command.path, "container run" | "container create");
     let outcome = runtime.block_on(async {
-        let config = global
-            .text("config")
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("DOCKER_CONFIG").map(PathBuf::from))
-            .unwrap_or_else(|| {
-                PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".docker")
-            });
-        let offline = command.path == "logout" || command.path.starts_with("context ");
+        let config = config_directory(global);
+        let settings = Config::read(&config).inspect_err(|cause| eprintln!("WARNING: {cause}")).ok();
+        let context = current_context(global, settings.as_ref())?;
+        let offline = matches!(command.path, "logout" | "doctor") || command.path.starts_with("context ");
+        // a bare connection is for someone who will ask himself
+        let negotiates = command.path != "system dial-stdio";
         let reached = match offline {
             true => Ok(Client::new(Host::Unix(OWN.into()), None)),
-            false => connect(global, &config).await,
+            false => connect(global, &config, &context, settings.as_ref(), negotiates).await,
         };
         let client = match reached {
             Err(failure) if command.path == "version" && flags.text("format").is_none() => {
-                put(&commands::client_version(proa_docker_api::API_VERSION));
+                put(&commands::client_version(proa_docker_api::API_VERSION, &context));
                 return Err(failure);
             }
             client => client?,
         };
-        let app = App { program: program.to_owned(), client, flags, config };
+        let host = global.list("host").first().cloned();
+        let tls = tls_options(global, &config);
+        let app = App { program: program.to_owned(), client, flags, config, context, tls, host };
         commands::dispatch(&app, command.path).await
     });
     runtime.shutdown_background();
@@ -213,44 +235,64 @@ fn run(
 const OWN: &str = "/run/proa/proa.sock";
 const STOCK: &str = "/var/run/docker.sock";
 
-/// The host that flags, variables or the configuration name; none means the engine of this machine.
-fn named_host(global: &Parsed, config: &Path, settings: Option<&Config>) -> Result<Option<String>> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let hosts = global.list("host");
-    if hosts.len() > 1 {
-        fail!("Please specify only one -H");
-    }
-    let asked = global.text("context").filter(|name| !name.is_empty());
-    if asked.is_some() && !hosts.is_empty() {
-        fail!("conflicting options: cannot specify both --host and --context");
-    }
-    if asked.is_none()
-        && let Some(host) =
-            hosts.first().cloned().or_else(|| variable("PROA_HOST")).or_else(|| variable("DOCKER_HOST"))
-    {
-        return Ok(Some(host));
-    }
-    let configured = || settings.map(|settings| settings.text("currentContext").to_owned());
-    let context = asked.map(str::to_owned).or_else(|| variable("DOCKER_CONTEXT")).or_else(configured);
-    match context.filter(|name| !name.is_empty() && name != "default") {
-        Some(name) => context_host(config, &name).map(Some),
-        None => Ok(None),
-    }
+fn config_directory(global: &Parsed) -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".docker");
+    let named = global.text("config").map(PathBuf::from);
+    named.or_else(|| std::env::var_os("DOCKER_CONFIG").map(PathBuf::from)).unwrap_or_else(home)
 }
 
-async fn connect(global: &Parsed, config: &Path) -> Result<Client> {
-    let settings = Config::read(config).inspect_err(|cause| eprintln!("WARNING: {cause}")).ok();
-    let host = named_host(global, config, settings.as_ref())?;
-    let client = match host {
-        Some(host) => {
-            let client = Client::new(Host::parse(&host)?, tls(global, config)?);
-            match std::env::var("DOCKER_API_VERSION") {
-                Ok(version) if !version.is_empty() => client.set_version(&version),
-                _ => drop(client.negotiate().await?),
-            }
-            client
+/// The context in use: flags come before variables, a host before a context, `config.json` last.
+fn current_context(global: &Parsed, settings: Option<&Config>) -> Result<String> {
+    let hosts = global.list("host");
+    let asked = global.text("context").filter(|name| !name.is_empty());
+    if let Some(name) = asked {
+        if !hosts.is_empty() {
+            fail!("conflicting options: cannot specify both --host and --context");
         }
-        None => default_engine().await?,
+        return Ok(name.to_owned());
+    }
+    if !hosts.is_empty() || commands::environment_host().is_some() {
+        return Ok(DEFAULT.to_owned());
+    }
+    let variable = std::env::var("DOCKER_CONTEXT").ok().filter(|value| !value.is_empty());
+    let configured = || settings.map(|settings| settings.text("currentContext").to_owned());
+    let name = variable.or_else(configured).filter(|name| !name.is_empty());
+    Ok(name.unwrap_or_else(|| DEFAULT.to_owned()))
+}
+
+async fn connect(
+    global: &Parsed,
+    config: &Path,
+    context: &str,
+    settings: Option<&Config>,
+    negotiates: bool,
+) -> Result<Client> {
+    let unresolved = |cause: String| {
+        Failure::new(format!("Failed to initialize: unable to resolve docker endpoint: {cause}"))
+    };
+    let hosts = global.list("host");
+    if hosts.len() > 1 {
+        return Err(unresolved("Specify only one -H".to_owned()));
+    }
+    let client = if context == DEFAULT {
+        match hosts.first().cloned().or_else(commands::environment_host) {
+            Some(host) => {
+                // a word alone is the name of a machine
+                let bare = !host.contains("://") && !host.starts_with('/');
+                let host = if bare { format!("tcp://{host}") } else { host };
+                let tls = tls_options(global, config).map(|options| options.config()).transpose()?;
+                reach(&host, tls, negotiates).await?
+            }
+            None => default_engine().await?,
+        }
+    } else {
+        let store = Store::new(config);
+        let meta = store.read(context).map_err(|failure| unresolved(failure.message))?;
+        let tls = context_tls(&store, &meta).map(|options| options.config()).transpose()?;
+        match meta.host() {
+            "" => default_engine().await?,
+            host => reach(host, tls, negotiates).await?,
+        }
     };
     if let Some(settings) = settings {
         client.set_headers(settings.texts("HttpHeaders"));
@@ -258,42 +300,47 @@ async fn connect(global: &Parsed, config: &Path) -> Result<Client> {
     Ok(client)
 }
 
-/// The endpoint of a stored context.
-fn context_host(config: &Path, name: &str) -> Result<String> {
-    let entries = std::fs::read_dir(config.join("contexts/meta")).into_iter().flatten().flatten();
-    for entry in entries {
-        let Ok(raw) = std::fs::read(entry.path().join("meta.json")) else { continue };
-        let meta: serde_json::Value = serde_json::from_slice(&raw)?;
-        if meta.get("Name").and_then(|value| value.as_str()) == Some(name)
-            && let Some(host) = meta.pointer("/Endpoints/docker/Host").and_then(|value| value.as_str())
-        {
-            return Ok(host.to_owned());
-        }
+type Tls = Option<Arc<proa_client::rustls::ClientConfig>>;
+
+async fn reach(host: &str, tls: Tls, negotiates: bool) -> Result<Client> {
+    let client = Client::new(Host::parse(host)?, tls);
+    if !negotiates {
+        return Ok(client);
     }
-    fail!(
-        "Failed to initialize: unable to resolve docker endpoint: context {name:?}: context not found in {}",
-        config.join("contexts").display()
-    )
+    match std::env::var("DOCKER_API_VERSION") {
+        Ok(version) if !version.is_empty() => client.set_version(&version),
+        _ => drop(client.negotiate().await?),
+    }
+    Ok(client)
 }
 
-fn tls(global: &Parsed, config: &Path) -> Result<Option<std::sync::Arc<proa_client::rustls::ClientConfig>>> {
+/// The certificates of a stored context; none where it has none and verifies.
+fn context_tls(store: &Store, meta: &Meta) -> Option<TlsOptions> {
+    let folder = store.tls_dir(&meta.name).join(ENDPOINT);
+    let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(file);
+    let any = ca.is_some() || cert.is_some() || key.is_some() || meta.unverified();
+    any.then(|| TlsOptions { ca, cert, key, verify: !meta.unverified() })
+}
+
+/// What flags and environment say about TLS; none without it.
+fn tls_options(global: &Parsed, config: &Path) -> Option<TlsOptions> {
     let variable = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
     let verify = if global.has("tlsverify") { global.on("tlsverify") } else { variable("DOCKER_TLS_VERIFY") };
     if !verify && !global.on("tls") && !variable("DOCKER_TLS") {
-        return Ok(None);
+        return None;
     }
     let folder = std::env::var_os("DOCKER_CERT_PATH").map_or_else(|| config.to_owned(), PathBuf::from);
     let file = |flag: &str, name: &str| {
         let path = global.text(flag).map_or_else(|| folder.join(name), PathBuf::from);
         (global.has(flag) || path.exists()).then_some(path)
     };
-    let options = TlsOptions {
+    Some(TlsOptions {
         ca: file("tlscacert", "ca.pem"),
         cert: file("tlscert", "cert.pem"),
         key: file("tlskey", "key.pem"),
         verify,
-    };
-    Ok(Some(options.config()?))
+    })
 }
 
 /// The own engine, another one on the usual socket, or an own one started now.

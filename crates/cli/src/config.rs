@@ -1,5 +1,6 @@
 //! The client's `config.json`: read where a command needs it, unknown keys kept when it is written.
 
+use serde::Serialize as _;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -36,13 +37,22 @@ impl Config {
     /// The directory or the file cannot be written.
     pub(crate) fn write(&self) -> Result<()> {
         use std::os::unix::fs::OpenOptionsExt as _;
-        let directory = self.path.parent().unwrap_or(Path::new("."));
+        // a link to a file elsewhere stays one
+        let path = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let directory = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(directory)?;
+        let mut document = self.document.clone();
+        if let Some(members) = document.as_object_mut() {
+            members.entry("auths").or_insert_with(|| json!({}));
+        }
+        let mut text = Vec::new();
+        let indented = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+        document.serialize(&mut serde_json::Serializer::with_formatter(&mut text, indented))?;
         let partial = directory.join(format!("config.json.{}", std::process::id()));
         let mut options = std::fs::OpenOptions::new();
         let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-        out.write_all(&serde_json::to_vec_pretty(&self.document)?)?;
-        Ok(std::fs::rename(partial, &self.path)?)
+        out.write_all(&text)?;
+        Ok(std::fs::rename(partial, &path)?)
     }
 
     /// Where it lies.
@@ -53,6 +63,16 @@ impl Config {
     /// A text, empty where there is none.
     pub(crate) fn text(&self, key: &str) -> &str {
         self.document.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Sets a text; an empty one removes it.
+    pub(crate) fn set_text(&mut self, key: &str, text: &str) {
+        let Some(document) = self.document.as_object_mut() else { return };
+        if text.is_empty() {
+            document.remove(key);
+        } else {
+            document.insert(key.to_owned(), text.into());
+        }
     }
 
     /// The members of an object of texts.

@@ -41,6 +41,8 @@ pub(crate) fn flags(flags: &[Flag], width: usize) -> String {
         let kind = if flag.kind.is_empty() { String::new() } else { format!(" {}", flag.kind) };
         format!("{short}--{}{kind}", flag.long)
     };
+    // one without words is deprecated: it works and is not shown
+    let flags: Vec<&Flag> = flags.iter().filter(|flag| !flag.usage.is_empty()).collect();
     let column = flags.iter().map(|flag| head(flag).len()).max().unwrap_or(0) + 3;
     let mut out = String::new();
     for flag in flags {
@@ -70,6 +72,7 @@ pub(crate) fn group(program: &str, name: &str, short: &str) -> String {
     let mut out = format!("Usage:  {program} {name} COMMAND\n\n{short}\n\nCommands:\n");
     let prefix = format!("{name} ");
     let mut rows: Vec<(&str, &str)> = table::commands()
+        .filter(|command| !table::hidden(command.path))
         .filter_map(|command| {
             command
                 .aliases

@@ -4,7 +4,9 @@
 mod app;
 mod commands;
 mod config;
+mod contexts;
 mod device;
+mod doctor;
 mod error;
 #[cfg(test)]
 mod fuzz;

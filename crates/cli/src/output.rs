@@ -55,7 +55,7 @@ pub(crate) fn written(rows: &[Row], format: &str, columns: &[Column], headings: 
     for (field, heading) in headings.iter().chain(columns) {
         heads.insert((*field).to_owned(), (*heading).into());
     }
-    heads.insert(LABELS.to_owned(), Value::Object(Map::new()));
+    heads.insert(LABELS.to_owned(), Value::Object(label_headings(body)));
     let mut lines = vec![render(&template, &heads)?];
     for row in rows {
         lines.push(render(&template, row)?);
@@ -74,6 +74,13 @@ fn plain(rows: &[Row], columns: &[Column]) -> String {
     let line = |row| columns.iter().map(|(field, _)| cell(row, field)).collect::<Vec<_>>().join("\t");
     let lines: Vec<String> = std::iter::once(heads).chain(rows.iter().map(line)).collect();
     align(&lines)
+}
+
+/// The headings of `.Label "KEY"`: the last part of each key.
+fn label_headings(format: &str) -> Map<String, Value> {
+    let keys = format.split(".Label \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let heading = |key: &str| key.rsplit('.').next().unwrap_or(key).replace(['-', '_'], " ");
+    keys.map(|key| (key.to_owned(), heading(key).into())).collect()
 }
 
 fn json_row(row: &Row) -> String {
@@ -122,6 +129,30 @@ pub(crate) fn align(lines: &[String]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Compares names as people do: `b2` stands before `b10`.
+pub(crate) fn natural(a: &str, b: &str) -> std::cmp::Ordering {
+    let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
+    let number = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    while let (Some(x), Some(y)) = (left.first(), right.first()) {
+        let (m, n) = (number(left), number(right));
+        let (x, y, taken) = if m > 0 && n > 0 {
+            let bare =
+                |text: &[u8]| text.iter().skip_while(|byte| **byte == b'0').copied().collect::<Vec<_>>();
+            let (x, y) = (bare(left.get(..m).unwrap_or_default()), bare(right.get(..n).unwrap_or_default()));
+            ((x.len(), x), (y.len(), y), (m, n))
+        } else {
+            ((1, vec![*x]), (1, vec![*y]), (1, 1))
+        };
+        match x.cmp(&y) {
+            std::cmp::Ordering::Equal => {}
+            other => return other,
+        }
+        left = left.get(taken.0..).unwrap_or_default();
+        right = right.get(taken.1..).unwrap_or_default();
+    }
+    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
 }
 
 /// Reindents a document without changing the order of its keys.
@@ -183,6 +214,13 @@ mod tests {
     fn cells_must_stand_in_columns() {
         let lines = ["A\tB\tC".to_owned(), "long cell here\tx\ty".to_owned()];
         assert_eq!(align(&lines), "A                B         C\nlong cell here   x         y\n");
+    }
+
+    #[test]
+    fn names_must_stand_in_the_order_of_their_numbers() {
+        let mut names = ["b10", "a", "b2", "default", "b02", "b", "B"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["B", "a", "b", "b02", "b2", "b10", "default"]);
     }
 
     #[test]

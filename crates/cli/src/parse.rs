@@ -49,7 +49,8 @@ impl Parsed {
     }
 }
 
-fn truth(text: &str) -> Option<bool> {
+/// A truth as Go reads one.
+pub(crate) fn truth(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
@@ -72,8 +73,16 @@ fn check(flag: &Flag, named: &str, value: &str) -> Result<(), String> {
             bad(format!("strconv.ParseUint: parsing {value:?}: invalid syntax"))
         }
         "bytes" if value != "-1" && proa_types::units::parse_ram(value).is_err() => {
-            bad(format!("invalid size: '{value}'"))
+            let unit = value.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+            match unit.len() < value.len() && !unit.is_empty() {
+                true => bad(format!("invalid suffix: '{unit}'")),
+                false => bad(format!("invalid size: '{value}'")),
+            }
         }
+        "stringToString" => match value.split(',').find(|pair| !pair.contains('=')) {
+            Some(pair) => bad(format!("{pair} must be formatted as key=value")),
+            None => Ok(()),
+        },
         "filter" if !value.contains('=') => bad("bad format of filter (expected name=value)".to_owned()),
         _ => Ok(()),
     }
@@ -249,7 +258,7 @@ mod tests {
         assert_eq!(told(&["--name"]), "flag needs an argument: --name");
         assert_eq!(
             told(&["-m", "3x"]),
-            "invalid argument \"3x\" for \"-m, --memory\" flag: invalid size: '3x'"
+            "invalid argument \"3x\" for \"-m, --memory\" flag: invalid suffix: 'x'"
         );
         assert!(told(&["–rm", "x"]).contains("dash"));
         assert!(told(&["—it", "x"]).ends_with("did you paste a typographic dash? Write -it"));

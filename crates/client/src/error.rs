@@ -8,6 +8,26 @@ pub enum Error {
     /// The host text names no transport known here.
     #[error("unable to parse docker host `{0}`")]
     Host(String),
+    /// What follows `ssh://` names no host.
+    #[error("ssh host connection is not valid: {0}")]
+    SshHost(String),
+    /// There is no ssh program here.
+    #[error(
+        "error during connect: the program ssh is needed for a host that begins with ssh:// and is not installed here"
+    )]
+    SshMissing,
+    /// ssh ended before the engine answered.
+    #[error(
+        "error during connect: command [{line}] has exited with {status}, make sure the URL is valid, and Docker 18.09 or later is installed on the remote host: stderr={complaint}"
+    )]
+    Ssh {
+        /// The command.
+        line: String,
+        /// Its exit status.
+        status: String,
+        /// What it said.
+        complaint: String,
+    },
     /// Nothing answers there.
     #[error("Cannot connect to the Docker daemon at {host}. Is the docker daemon running?")]
     Connect {

@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Result};
+use crate::ssh::{Remote, SshStream};
 
 /// A daemon's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +20,16 @@ pub enum Host {
     Unix(PathBuf),
     /// `name:port`.
     Tcp(String),
+    /// Behind ssh.
+    Ssh(Remote),
 }
 
 impl Host {
-    /// Reads `unix:///path`, `tcp://host[:port]`, `/path` or `host:port`.
+    /// Reads `unix:///path`, `tcp://host[:port]`, `ssh://[user@]host[:port][/path]`, `/path` or
+    /// `host:port`.
     ///
     /// # Errors
-    /// [`Error::Host`] for other schemes.
+    /// [`Error::Host`] for other schemes, [`Error::SshHost`].
     pub fn parse(text: &str) -> Result<Self> {
         let bad = || Error::Host(text.to_owned());
         let (scheme, rest) = match text.split_once("://") {
@@ -37,6 +41,7 @@ impl Host {
         match scheme {
             "unix" if rest.is_empty() => Ok(Self::Unix("/var/run/docker.sock".into())),
             "unix" => Ok(Self::Unix(rest.into())),
+            "ssh" => Remote::parse(rest).map(Self::Ssh),
             "tcp" | "http" | "https" => {
                 let rest = rest.trim_end_matches('/');
                 let rest = if rest.is_empty() { "localhost" } else { rest };
@@ -57,6 +62,7 @@ impl std::fmt::Display for Host {
         match self {
             Self::Unix(path) => write!(out, "unix://{}", path.display()),
             Self::Tcp(address) => write!(out, "tcp://{address}"),
+            Self::Ssh(remote) => remote.fmt(out),
         }
     }
 }
@@ -68,6 +74,7 @@ pub enum Connection {
     Unix(UnixStream),
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Ssh(SshStream),
 }
 
 impl Connection {
@@ -97,6 +104,7 @@ impl Connection {
                     connector.connect(name, stream).await.map_err(|cause| Error::Tls(cause.to_string()))?;
                 Ok(Self::Tls(Box::new(stream)))
             }
+            Host::Ssh(remote) => Ok(Self::Ssh(crate::ssh::open(remote, crate::ssh::PROGRAMS[0])?.0)),
         }
     }
 }
@@ -107,6 +115,7 @@ macro_rules! each {
             Connection::Unix($stream) => $body,
             Connection::Tcp($stream) => $body,
             Connection::Tls($stream) => $body,
+            Connection::Ssh($stream) => $body,
         }
     };
 }

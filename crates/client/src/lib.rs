@@ -3,6 +3,7 @@
 
 mod error;
 mod host;
+mod ssh;
 mod stream;
 mod tls;
 
@@ -22,6 +23,7 @@ pub use error::{Error, Result};
 pub use host::{Connection, Host};
 pub use hyper::Method as Verb;
 pub use rustls;
+pub use ssh::{Remote, SshStream};
 pub use stream::{BodyStream, Hijacked, Lines, file_body, made_body};
 pub use tls::TlsOptions;
 
@@ -42,6 +44,9 @@ pub struct Client {
     idle: RefCell<Option<SendRequest<Body>>>,
     pinged: Cell<bool>,
     headers: RefCell<Vec<(String, String)>>,
+    /// Which program answers behind ssh, and the end of the last ssh.
+    program: Cell<usize>,
+    ended: RefCell<Option<ssh::End>>,
 }
 
 /// What a `_ping` tells.
@@ -63,6 +68,8 @@ impl Client {
             idle: RefCell::new(None),
             pinged: Cell::new(false),
             headers: RefCell::new(Vec::new()),
+            program: Cell::new(0),
+            ended: RefCell::new(None),
         }
     }
 
@@ -94,7 +101,10 @@ impl Client {
     /// # Errors
     /// Nothing answers.
     pub async fn negotiate(&self) -> Result<Ping> {
-        let response = self.send_raw(Method::GET, "/_ping", &[], full("")).await?;
+        let response = match self.send_raw(Method::GET, "/_ping", &[], full("")).await {
+            Err(cause) => self.ask_next(cause).await?,
+            response => response?,
+        };
         let header = |name: &str| {
             response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
         };
@@ -109,8 +119,44 @@ impl Client {
         Ok(ping)
     }
 
+    /// Pings again where the machine behind ssh lacks the program that was asked for.
+    async fn ask_next(&self, cause: Error) -> Result<Response<Incoming>> {
+        let next = self.program.get() + 1;
+        let Error::Ssh { status, .. } = &cause else { return Err(cause) };
+        if !status.ends_with(ssh::NOT_FOUND) || next >= ssh::PROGRAMS.len() {
+            return Err(cause);
+        }
+        self.program.set(next);
+        // the first complaint says what the other machine has not
+        self.send_raw(Method::GET, "/_ping", &[], full("")).await.map_err(|_| cause)
+    }
+
+    /// Opens a bare connection.
+    ///
+    /// # Errors
+    /// Nothing answers.
+    pub async fn open(&self) -> Result<Connection> {
+        let Host::Ssh(remote) = &self.host else {
+            return Connection::open(&self.host, self.tls.as_ref()).await;
+        };
+        let program = ssh::PROGRAMS.get(self.program.get()).unwrap_or(&ssh::PROGRAMS[0]);
+        let (stream, end) = ssh::open(remote, program)?;
+        self.ended.replace(Some(end));
+        Ok(Connection::Ssh(stream))
+    }
+
+    /// Why a request failed: where ssh ended, it knows better.
+    async fn cause(&self, cause: hyper::Error) -> Error {
+        let end = self.ended.take();
+        let ended = match end {
+            Some(end) => end.soon().await,
+            None => None,
+        };
+        ended.map_or(Error::Http(cause), ssh::Ended::error)
+    }
+
     async fn connect(&self) -> Result<SendRequest<Body>> {
-        let connection = Connection::open(&self.host, self.tls.as_ref()).await?;
+        let connection = self.open().await?;
         let (sender, driver) = http1::handshake(TokioIo::new(connection)).await?;
         tokio::spawn(driver.with_upgrades());
         Ok(sender)
@@ -155,7 +201,10 @@ impl Client {
         for (name, value) in self.headers.borrow().iter() {
             request = request.header(name, value);
         }
-        let response = sender.send_request(request.body(body)?).await?;
+        let response = match sender.send_request(request.body(body)?).await {
+            Ok(response) => response,
+            Err(cause) => return Err(self.cause(cause).await),
+        };
         if response.status() != hyper::StatusCode::SWITCHING_PROTOCOLS {
             self.idle.replace(Some(sender));
         }

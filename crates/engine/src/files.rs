@@ -261,7 +261,11 @@ pub trait Failing {
     fn fail(&mut self, error: std::io::Error);
 }
 
-fn write<W: Write + Failing>(mut to: W, write: impl FnOnce(&mut BufWriter<&mut W>) -> std::io::Result<()>) {
+/// Writes with `write`; tells the reader if that fails.
+pub(crate) fn write<W: Write + Failing>(
+    mut to: W,
+    write: impl FnOnce(&mut BufWriter<&mut W>) -> std::io::Result<()>,
+) {
     let mut buffered = BufWriter::with_capacity(PIECE, &mut to);
     let written = write(&mut buffered).and_then(|()| buffered.flush());
     // What is left would be written when it is dropped.

@@ -51,6 +51,7 @@ mod update;
 mod usage;
 pub mod userns;
 mod view;
+mod volume_data;
 mod volumes;
 mod wait;
 

@@ -66,9 +66,12 @@ impl Engine {
     /// [`Error::Volume`] when it is in use.
     pub async fn volume_remove(self: &Arc<Self>, name: &str, force: bool) -> Result<(), Error> {
         let (engine, wanted) = (Arc::clone(self), name.to_owned());
+        let there = self.volumes.inspect(name).is_ok();
         blocking(move || Ok(engine.volumes.remove(&wanted, force)?)).await?;
         passage("volume.removed");
-        self.events_volume("destroy", name);
+        if there {
+            self.events_volume("destroy", name);
+        }
         Ok(())
     }
 

@@ -23,12 +23,33 @@ pub enum Error {
     /// No driver of this name.
     #[error("error looking up volume plugin {0}: plugin {0:?} not found")]
     Driver(String),
+    /// No driver of this name for a new volume.
+    #[error("create {name}: error looking up volume plugin {driver}: plugin {driver:?} not found")]
+    CreateDriver {
+        /// The volume.
+        name: String,
+        /// The driver.
+        driver: String,
+    },
     /// An option the driver does not know, or a wrong set of them.
     #[error("{0}")]
     Option(String),
     /// A volume of this name exists with another driver.
     #[error("create {0}: conflict: volume name must be unique")]
     Differs(String),
+    /// A volume that must be new is there already.
+    #[error("create {0}: a volume of this name exists: remove it, or choose another name")]
+    Exists(String),
+    /// Containers use a volume whose data or name must not change meanwhile.
+    #[error("{action} {name}: volume is in use - [{}]", list(users))]
+    Busy {
+        /// What was to be done.
+        action: &'static str,
+        /// The volume.
+        name: String,
+        /// The containers.
+        users: Vec<ContainerId>,
+    },
     /// Containers use it.
     #[error("remove {name}: volume is in use - [{}]", list(users))]
     InUse {
@@ -84,11 +105,13 @@ impl Error {
 impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) | Self::Driver(_) => ErrorKind::NotFound,
+            Self::NotFound(_) | Self::Driver(_) | Self::CreateDriver { .. } => ErrorKind::NotFound,
             Self::InvalidName(_) | Self::ShortName(_) | Self::LongName(_) | Self::Option(_) => {
                 ErrorKind::InvalidArgument
             }
-            Self::Differs(_) | Self::InUse { .. } => ErrorKind::Conflict,
+            Self::Differs(_) | Self::Exists(_) | Self::Busy { .. } | Self::InUse { .. } => {
+                ErrorKind::Conflict
+            }
             Self::Mount { .. } => ErrorKind::Internal,
             Self::Io { source, .. } => match ErrorKind::of_io(source) {
                 ErrorKind::Exhausted => ErrorKind::Exhausted,

@@ -21,6 +21,7 @@ mod removal;
 #[cfg(test)]
 mod tests;
 mod volume;
+mod whole;
 
 pub use driver::{Driver, Options};
 pub use error::Error;
@@ -74,7 +75,8 @@ impl Volumes {
     }
 
     fn recover(&self) -> Result<(), Error> {
-        let records = self.store.view(|view| view.scan(&VOLUMES, "")).map_err(Error::State)?;
+        let mut records = self.store.view(|view| view.scan(&VOLUMES, "")).map_err(Error::State)?;
+        self.finish_renames(&mut records)?;
         for (name, record) in records.iter().filter(|(_, record)| record.removing) {
             self.local.remove(name, &record.options)?;
             self.forget(name, Durability::Immediate)?;
@@ -90,6 +92,7 @@ impl Volumes {
                 created: Timestamp::now(),
                 anonymous: name::is_anonymous(name),
                 removing: false,
+                moved_from: None,
             };
             self.store.update(Durability::Immediate, |update| update.put(&VOLUMES, name, &record))?;
         }
@@ -117,7 +120,12 @@ impl Volumes {
             }
             None => proa_types::id::random_hex(),
         };
-        let driver = self.driver(&spec.driver)?;
+        let told = |error: Error| match error {
+            Error::Option(text) => Error::Option(format!("create {name}: {text}")),
+            Error::Driver(driver) => Error::CreateDriver { name: name.clone(), driver },
+            error => error,
+        };
+        let driver = self.driver(&spec.driver).map_err(told)?;
         let lock = self.locks.of(&name);
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.finish_removal(&name)?;
@@ -129,7 +137,7 @@ impl Volumes {
             Err(Error::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
-        driver.check(&spec.options)?;
+        driver.check(&spec.options).map_err(told)?;
         let anonymous = spec.anonymous || spec.name.as_deref().is_none_or(str::is_empty);
         let record = VolumeRecord {
             driver: driver.name().to_owned(),
@@ -138,6 +146,7 @@ impl Volumes {
             created: Timestamp::now(),
             anonymous,
             removing: false,
+            moved_from: None,
         };
         // An anonymous volume is worth nothing without the container, whose own record follows.
         let durability = if anonymous { Durability::Eventual } else { Durability::Immediate };

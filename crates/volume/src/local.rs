@@ -118,6 +118,24 @@ impl Local {
         }
     }
 
+    /// Whether there is a directory of that name.
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        self.place(name).join(DATA).is_dir()
+    }
+
+    /// Gives a volume's directory another name, which nothing may have.
+    pub(crate) fn rename(&self, from: &str, to: &str, options: &Options) -> Result<(), Error> {
+        self.create(from, options)?;
+        self.unmount(from, options)?;
+        let failed = |source| Error::io(from, "rename", self.place(from), source);
+        if self.is_mounted(from)? {
+            return Err(failed(Errno::BUSY));
+        }
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        let (cwd, target) = (rustix::fs::CWD, self.place(to));
+        rustix::fs::renameat_with(cwd, self.place(from), cwd, target, flags).map_err(failed)
+    }
+
     /// Deletes a directory in the root, whose name is our own.
     pub(crate) fn delete(&self, name: &str, trash: &str) -> Result<(), Error> {
         let path = self.root.join(trash);

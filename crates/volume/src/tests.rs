@@ -334,3 +334,94 @@ fn many_threads_make_one_volume() {
     });
     assert_eq!(volumes.list().unwrap().len(), 5);
 }
+
+#[test]
+fn a_clone_has_the_data_and_is_a_volume_of_its_own() {
+    if !is_root() {
+        return;
+    }
+    let root = Root::new("clone");
+    let volumes = root.open();
+    let spec = VolumeSpec { labels: BTreeMap::from([("a".into(), "1".into())]), ..named("source") };
+    volumes.create(&spec).unwrap();
+    let data = root.0.join("volumes/source/_data");
+    fs::write(data.join("f"), b"x").unwrap();
+    fs::hard_link(data.join("f"), data.join("g")).unwrap();
+    let labels = BTreeMap::from([("b".into(), "2".into())]);
+    let made = volumes.clone_as("source", "copy", &labels).unwrap();
+    assert_eq!(made.labels, BTreeMap::from([("a".into(), "1".into()), ("b".into(), "2".into())]));
+    let copy = root.0.join("volumes/copy/_data");
+    fs::write(data.join("f"), b"changed").unwrap();
+    assert_eq!(fs::read(copy.join("g")).unwrap(), b"x");
+    assert_eq!(fs::metadata(copy.join("f")).unwrap().nlink(), 2);
+    assert!(matches!(volumes.clone_as("source", "copy", &labels), Err(Error::Exists(_))));
+    assert!(matches!(volumes.clone_as("source", "source", &labels), Err(Error::Exists(_))));
+    assert!(matches!(volumes.clone_as("none", "other", &labels), Err(Error::NotFound(_))));
+    let user = ContainerId::random();
+    volumes.mount("source", &user).unwrap();
+    let told = volumes.clone_as("source", "other", &labels).unwrap_err().to_string();
+    assert_eq!(told, format!("clone source: volume is in use - [{user}]"));
+    assert_eq!(root.entries(), ["copy", "source"]);
+}
+
+#[test]
+fn a_volume_that_cannot_be_filled_is_never_there() {
+    let root = Root::new("make");
+    let volumes = root.open();
+    let told = volumes.make(&named("half"), |_| {
+        assert!(matches!(volumes.inspect("half"), Err(Error::NotFound(_))));
+        Err(Error::Differs("half".into()))
+    });
+    assert!(matches!(told, Err(Error::Differs(_))));
+    assert!(root.entries().is_empty() && volumes.list().unwrap().is_empty());
+    // as a crash would leave it: a record, and a part of the data
+    volumes.create(&named("half")).unwrap();
+    let record = VolumeRecord { removing: true, ..volumes.record("half").unwrap() };
+    volumes.store.update(Durability::Immediate, |u| u.put(&VOLUMES, "half", &record)).unwrap();
+    drop(volumes);
+    let volumes = root.open();
+    assert!(root.entries().is_empty() && volumes.list().unwrap().is_empty());
+    volumes.make::<Error>(&named("half"), |_| Ok(())).unwrap();
+    assert!(volumes.inspect("half").is_ok());
+}
+
+#[test]
+fn a_rename_is_done_or_not_done() {
+    let root = Root::new("rename");
+    let volumes = root.open();
+    volumes.create(&named("old")).unwrap();
+    fs::write(root.0.join("volumes/old/_data/f"), b"x").unwrap();
+    volumes.create(&named("other")).unwrap();
+    assert!(matches!(volumes.rename("old", "other"), Err(Error::Exists(_))));
+    assert!(matches!(volumes.rename("none", "new"), Err(Error::NotFound(_))));
+    assert!(matches!(volumes.rename("old", "a/b"), Err(Error::InvalidName(_))));
+    let user = ContainerId::random();
+    volumes.acquire("old", &user).unwrap();
+    assert!(matches!(volumes.rename("old", "new"), Err(Error::Busy { .. })));
+    volumes.release(&user).unwrap();
+    let renamed = volumes.rename("old", "new").unwrap();
+    assert_eq!(fs::read(renamed.mountpoint.join("f")).unwrap(), b"x");
+    assert!(matches!(volumes.inspect("old"), Err(Error::NotFound(_))));
+    // as a crash before the directory was renamed would leave it
+    let record = VolumeRecord { moved_from: Some("new".into()), ..volumes.record("new").unwrap() };
+    volumes
+        .store
+        .update(Durability::Immediate, |u| {
+            u.remove(&VOLUMES, "new")?;
+            u.put(&VOLUMES, "third", &record)
+        })
+        .unwrap();
+    drop(volumes);
+    let volumes = root.open();
+    assert_eq!(root.entries(), ["other", "third"]);
+    assert_eq!(fs::read(root.0.join("volumes/third/_data/f")).unwrap(), b"x");
+    // and one after it, when the old name has been given away again
+    volumes.create(&named("new")).unwrap();
+    let record = VolumeRecord { moved_from: Some("new".into()), ..volumes.record("third").unwrap() };
+    volumes.store.update(Durability::Immediate, |u| u.put(&VOLUMES, "third", &record)).unwrap();
+    drop(volumes);
+    let volumes = root.open();
+    let names: Vec<_> = volumes.list().unwrap().into_iter().map(|v| v.name).collect();
+    assert_eq!(names, ["new", "other", "third"]);
+    assert_eq!(root.entries(), ["new", "other", "third"]);
+}

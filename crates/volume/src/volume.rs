@@ -50,9 +50,13 @@ pub(crate) struct VolumeRecord {
     pub(crate) created: Timestamp,
     #[serde(default)]
     pub(crate) anonymous: bool,
-    /// Its removal has begun: it is no volume any more, and the rest of it goes at the next opportunity.
+    /// Its removal has begun, or its making has not ended: it is no volume, and what there is of it goes at the
+    /// next opportunity.
     #[serde(default)]
     pub(crate) removing: bool,
+    /// It is being renamed: its data may still be below this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) moved_from: Option<String>,
 }
 
 impl VolumeRecord {

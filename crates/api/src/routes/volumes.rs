@@ -1,12 +1,15 @@
 //! Volumes.
 
-use crate::body::{Answer, document, empty, json, ok};
+use crate::body::{Answer, Archive, breakable, document, empty, json, ok, reader, typed, with};
 use crate::error::Failure;
 use crate::server::Call;
 use hyper::StatusCode;
 use proa_docker_api::{Volume, VolumeCreate, VolumeList, VolumeUsage};
 use proa_engine::VolumeView;
+use proa_types::Labels;
 use proa_volume::VolumeSpec;
+use std::sync::Arc;
+use tokio::sync::mpsc;
 
 type Handled = Result<Answer, Failure>;
 
@@ -73,4 +76,45 @@ pub(crate) async fn inspect(call: Call) -> Handled {
 pub(crate) async fn remove(call: Call) -> Handled {
     call.engine().volume_remove(call.name(), call.query.flag("force")).await?;
     Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Labels of a query: `label=KEY=VALUE`, as often as wanted.
+fn labels(call: &Call) -> Labels {
+    let pair = |text: String| match text.split_once('=') {
+        Some((key, value)) => (key.to_owned(), value.to_owned()),
+        None => (text, String::new()),
+    };
+    call.query.all("label").into_iter().map(pair).collect()
+}
+
+/// The name of the volume that is to be.
+fn new_name(call: &Call) -> Result<&str, Failure> {
+    let name = call.query.text("name").filter(|name| !name.is_empty());
+    name.ok_or_else(|| Failure::new(StatusCode::BAD_REQUEST, "the name of the new volume is missing"))
+}
+
+/// Beyond docker: a volume with the data of another one.
+pub(crate) async fn clone(call: Call) -> Handled {
+    let volume = call.engine().volume_clone(call.name(), new_name(&call)?, labels(&call)).await?;
+    Ok(json(StatusCode::CREATED, &wire(&volume)))
+}
+
+/// Beyond docker: another name for a volume.
+pub(crate) async fn rename(call: Call) -> Handled {
+    ok(&wire(&call.engine().volume_rename(call.name(), new_name(&call)?).await?))
+}
+
+/// Beyond docker: a volume's data as an archive.
+pub(crate) async fn export(call: Call) -> Handled {
+    let (sender, receiver) = mpsc::channel(16);
+    call.engine().volume_export(call.name(), Archive(sender)).await?;
+    Ok(typed(with(StatusCode::OK, breakable(receiver)), "application/x-tar"))
+}
+
+/// Beyond docker: a new volume of an archive.
+pub(crate) async fn import(call: Call) -> Handled {
+    let labels = labels(&call);
+    let (engine, name) = (Arc::clone(call.engine()), call.name().to_owned());
+    let volume = engine.volume_import(&name, labels, reader(call.request.into_body())).await?;
+    Ok(json(StatusCode::CREATED, &wire(&volume)))
 }

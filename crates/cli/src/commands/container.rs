@@ -36,10 +36,16 @@ pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
         }
     }
     if path == "container rm" {
-        let query = &query;
+        let (query, force) = (&query, flags.on("force"));
         return each(args, |name| async move {
-            app.client.delete(&format!("/containers/{}{query}", escape(name.trim_matches('/')))).await?;
-            Ok(format!("{name}\n"))
+            let path = format!("/containers/{}{query}", escape(name.trim_matches('/')));
+            match app.client.delete(&path).await {
+                Err(error) if force && error.is_not_found() => {
+                    eprintln!("{error}");
+                    Ok(String::new())
+                }
+                outcome => outcome.map(|_| format!("{name}\n")).map_err(Failure::from),
+            }
         })
         .await;
     }

@@ -14,6 +14,9 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("volume", "/volumes/", ""),
 ];
 
+/// Kinds that only a swarm or plugins have.
+const SWARM: &[&str] = &["config", "node", "plugin", "secret", "service", "task"];
+
 async fn fetch(app: &App, kind: Option<&str>, name: &str) -> Result<Vec<u8>> {
     let size = if app.flags.on("size") { "?size=1" } else { "" };
     let mut last = None;
@@ -40,16 +43,13 @@ pub(crate) async fn inspect(app: &App, kind: Option<&str>) -> Result<()> {
     if let Some(kind) = kind.as_deref()
         && !KINDS.iter().any(|(known, _, _)| *known == kind)
     {
-        fail!("unknown type: {kind:?}: must be one of \"container\", \"image\", \"network\", \"volume\"");
+        if SWARM.contains(&kind) {
+            fail!("inspect: --type {kind} is not supported by this version of Proa");
+        }
+        fail!(
+            "unknown type: {kind:?}: must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\""
+        );
     }
-    let format = app.flags.text("format").filter(|format| !format.is_empty() && *format != "json");
-    let template = match format {
-        Some(text) => Some(
-            Template::parse(text)
-                .map_err(|cause| Failure::new(format!("template parsing error: {cause}")).code(64))?,
-        ),
-        None => None,
-    };
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for name in &app.flags.args {
         match fetch(app, kind.as_deref(), name).await {
@@ -57,28 +57,36 @@ pub(crate) async fn inspect(app: &App, kind: Option<&str>) -> Result<()> {
             Err(failure) => errors.push(failure.message),
         }
     }
-    if let Some(template) = template {
-        for raw in &found {
-            match template.render_raw(raw) {
-                Ok(text) => put(&format!("{text}\n")),
-                Err(cause) => {
-                    put("\n");
-                    errors.push(format!("template parsing error: {cause}"));
+    show(app.flags.text("format"), &found, errors)
+}
+
+/// Shows documents as they came or as `format` asks, and tells what failed.
+pub(crate) fn show(format: Option<&str>, found: &[Vec<u8>], mut errors: Vec<String>) -> Result<()> {
+    let format = format.filter(|format| !format.is_empty());
+    let text = |raw: &Vec<u8>| String::from_utf8_lossy(raw).trim().to_owned();
+    match format {
+        Some("json") => {
+            let parts: Vec<String> = found.iter().map(text).collect();
+            put(&format!("[{}]\n", parts.join(",")));
+        }
+        Some(format) => {
+            let template = Template::parse(format)
+                .map_err(|cause| Failure::new(format!("template parsing error: {cause}")).code(64))?;
+            let mut out = String::new();
+            for raw in found {
+                match template.render_raw(raw) {
+                    Ok(text) => out.push_str(&format!("{text}\n")),
+                    Err(cause) => errors.push(format!("template parsing error: {cause}")),
                 }
             }
+            put(if out.is_empty() { "\n" } else { &out });
         }
-    } else if app.flags.text("format") == Some("json") {
-        let parts: Vec<String> =
-            found.iter().map(|raw| String::from_utf8_lossy(raw).trim().to_owned()).collect();
-        put(&format!("[{}]\n", parts.join(",")));
-    } else if found.is_empty() {
-        put("[]\n");
-    } else {
-        let parts: Vec<String> = found
-            .iter()
-            .map(|raw| format!("    {}", indent(String::from_utf8_lossy(raw).trim().as_bytes(), "    ", 1)))
-            .collect();
-        put(&format!("[\n{}\n]\n", parts.join(",\n")));
+        None if found.is_empty() => put("[]\n"),
+        None => {
+            let part = |raw| format!("    {}", indent(text(raw).as_bytes(), "    ", 1));
+            let parts: Vec<String> = found.iter().map(part).collect();
+            put(&format!("[\n{}\n]\n", parts.join(",\n")));
+        }
     }
     if errors.is_empty() { Ok(()) } else { fail!("{}", errors.join("\n")) }
 }

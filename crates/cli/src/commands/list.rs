@@ -9,6 +9,11 @@ use crate::app::App;
 use crate::error::Result;
 use crate::output::{self, Column, LABELS, Row, put};
 
+/// The format that was asked for, else the configuration's.
+fn format_or(app: &App, setting: &str) -> String {
+    app.flags.text("format").map_or_else(|| app.setting(setting), str::to_owned)
+}
+
 /// A row of a table.
 pub(crate) fn row(value: Value) -> Row {
     match value {
@@ -289,7 +294,7 @@ pub(crate) async fn history(app: &App) -> Result<()> {
 pub(crate) async fn volumes(app: &App) -> Result<()> {
     let mut list: VolumeList =
         app.client.fetch(&format!("/volumes?filters={}", super::filters(app)?)).await?;
-    list.volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    list.volumes.sort_by(|a, b| output::natural(&a.name, &b.name));
     let rows: Vec<Row> = list
         .volumes
         .iter()
@@ -305,9 +310,18 @@ pub(crate) async fn volumes(app: &App) -> Result<()> {
     }
     output::rows(
         &rows,
-        &app.flags.text_or("format"),
+        &format_or(app, "volumesFormat"),
         &[("Driver", "DRIVER"), ("Name", "VOLUME NAME")],
-        &[("Scope", "SCOPE"), ("Mountpoint", "MOUNTPOINT"), ("Labels", "LABELS")],
+        &[
+            ("Scope", "SCOPE"),
+            ("Mountpoint", "MOUNTPOINT"),
+            ("Labels", "LABELS"),
+            ("Links", "LINKS"),
+            ("Size", "SIZE"),
+            ("Availability", "AVAILABILITY"),
+            ("Group", "GROUP"),
+            ("Status", "STATUS"),
+        ],
     )
 }
 
@@ -317,7 +331,7 @@ pub(crate) async fn networks(app: &App) -> Result<()> {
         &[("ID", "NETWORK ID"), ("Name", "NAME"), ("Driver", "DRIVER"), ("Scope", "SCOPE")];
     let mut list: Vec<Network> =
         app.client.fetch(&format!("/networks?filters={}", super::filters(app)?)).await?;
-    list.sort_by(|a, b| a.name.cmp(&b.name));
+    list.sort_by(|a, b| output::natural(&a.name, &b.name));
     if app.flags.on("quiet") && !app.flags.has("format") {
         list.iter().for_each(|network| put(&format!("{}\n", short(&network.id, app))));
         return Ok(());
@@ -332,7 +346,7 @@ pub(crate) async fn networks(app: &App) -> Result<()> {
     let rows: Vec<Row> = list.iter().map(make).collect();
     output::rows(
         &rows,
-        &app.flags.text_or("format"),
+        &format_or(app, "networksFormat"),
         COLUMNS,
         &[("Internal", "INTERNAL"), ("IPv6", "IPV6"), ("CreatedAt", "CREATED AT"), ("Labels", "LABELS")],
     )

@@ -4,6 +4,7 @@ mod container;
 mod context;
 mod copy;
 mod df;
+mod dial;
 mod exec;
 mod files;
 mod image;
@@ -23,7 +24,8 @@ mod volume;
 use crate::app::App;
 use crate::error::{Failure, Result, fail};
 
-pub(crate) use system::client_text as client_version;
+pub(crate) use context::environment_host;
+pub(crate) use system::{client_text as client_version, formatted};
 
 /// Carries out the command of that path.
 pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
@@ -40,6 +42,8 @@ pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
         "container export" => files::export(app).await,
         "container logs" => logs::logs(app).await,
         "container update" => update::update(app).await,
+        "doctor" => crate::doctor::doctor(app),
+        "system dial-stdio" => dial::dial(app).await,
         "system df" => df::df(app).await,
         path if path.ends_with(" prune") => prune::prune(app, path).await,
         "container stats" => stats::stats(app).await,
@@ -53,13 +57,16 @@ pub(crate) async fn dispatch(app: &App, path: &str) -> Result<()> {
         "network ls" => list::networks(app).await,
         "image history" => list::history(app).await,
         "volume create" => volume::create(app).await,
+        "volume clone" => volume::clone(app).await,
+        "volume rename" => volume::rename(app).await,
+        "volume export" => volume::export(app).await,
+        "volume import" => volume::import(app).await,
+        "volume update" => volume::update(app).await,
         "volume rm" => volume::remove(app).await,
         "system events" => system::events(app).await,
         "system info" => system::info(app).await,
         "version" => system::version(app).await,
-        "context show" => context::show(app),
-        "context ls" => context::list(app),
-        "context inspect" => context::inspect(app),
+        path if path.starts_with("context ") => context::dispatch(app, path),
         "login" => login::login(app).await,
         "logout" => login::logout(app),
         path if path.starts_with("image ") => image::dispatch(app, path).await,
@@ -75,6 +82,18 @@ where
     let mut errors = Vec::new();
     for name in names {
         match act(name.clone()).await {
+            Ok(text) => crate::output::put(&text),
+            Err(failure) => errors.push(failure.message),
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { fail!("{}", errors.join("\n")) }
+}
+
+/// The same for what needs no waiting.
+pub(crate) fn each_now(names: &[String], act: impl Fn(&str) -> Result<String>) -> Result<()> {
+    let mut errors = Vec::new();
+    for name in names {
+        match act(name) {
             Ok(text) => crate::output::put(&text),
             Err(failure) => errors.push(failure.message),
         }

@@ -8,7 +8,7 @@ use proa_types::units::human_size;
 
 use crate::app::App;
 use crate::config::Config;
-use crate::error::{Result, fail};
+use crate::error::{Failure, Result, fail};
 use crate::output::put;
 
 /// What a prune tells: the text of what went, and the bytes.
@@ -44,7 +44,7 @@ pub(crate) async fn prune(app: &App, path: &str) -> Result<()> {
             app.client.version()
         );
     }
-    confirm(app, what, &format!("WARNING! {question}\nAre you sure you want to continue?"))?;
+    confirm(app, &format!("WARNING! {question}\nAre you sure you want to continue?"))?;
     let (text, freed) = match what {
         "container" => containers(app, &filters).await?,
         "image" => images(app, &filters, all).await?,
@@ -87,7 +87,7 @@ fn filters(app: &App) -> Result<Filters> {
 }
 
 /// Asks on the terminal; `y` is yes.
-fn confirm(app: &App, what: &str, question: &str) -> Result<()> {
+fn confirm(app: &App, question: &str) -> Result<()> {
     if app.flags.on("force") {
         return Ok(());
     }
@@ -98,7 +98,8 @@ fn confirm(app: &App, what: &str, question: &str) -> Result<()> {
     if answer.trim().eq_ignore_ascii_case("y") {
         return Ok(());
     }
-    fail!("{what} prune has been cancelled")
+    // docker's client says no more to a "no", and it is no failure
+    Err(Failure::silent(0))
 }
 
 fn total(freed: u64) -> String {
@@ -172,7 +173,7 @@ async fn system(app: &App, filters: Filters) -> Result<()> {
     if with_volumes && filters.contains("until") {
         fail!("ERROR: The \"until\" filter is not supported with \"--volumes\"");
     }
-    confirm(app, "system", &warning(app, all, with_volumes))?;
+    confirm(app, &warning(app, all, with_volumes))?;
     let mut freed = 0;
     let mut tell = |(text, bytes): Told| {
         freed += bytes;

@@ -29,6 +29,10 @@ async fn create(app: &App, body: &ContainerCreateRequest) -> Result<String> {
         }
     }
     let image = body.config.image.as_str();
+    // an id is no reference, and a broken name is told before anything is asked
+    if image.contains(|c: char| c.is_ascii_uppercase()) {
+        super::image::named(image, "").map_err(|failure| failure.code(125))?;
+    }
     let quiet = app.flags.on("quiet");
     let pull = pull_option(app);
     if pull == "always" {

@@ -5,17 +5,19 @@ use proa_docker_api::{EventMessage, Info, Version};
 use serde_json::json;
 
 use crate::app::App;
-use crate::error::{Failure, Result, fail};
+use crate::error::{Failure, Result};
 use crate::output::put;
 use crate::template::Template;
 
-fn formatted(format: &str, value: &impl serde::Serialize) -> Result<()> {
+/// Shows a document as `format` asks.
+pub(crate) fn formatted(format: &str, value: &impl serde::Serialize) -> Result<()> {
     let document = serde_json::to_vec(value)?;
     if format == "json" {
         put(&format!("{}\n", String::from_utf8_lossy(&document)));
         return Ok(());
     }
-    let template = Template::parse(format).or_else(|cause| fail!("template parsing error: {cause}"))?;
+    let unread = |cause| Failure::new(format!("template parsing error: {cause}")).code(64);
+    let template = Template::parse(format).map_err(unread)?;
     put(&format!("{}\n", template.render_raw(&document).map_err(Failure::new)?));
     Ok(())
 }
@@ -24,13 +26,13 @@ fn formatted(format: &str, value: &impl serde::Serialize) -> Result<()> {
 pub(crate) async fn version(app: &App) -> Result<()> {
     let server: std::result::Result<Version, _> = app.client.fetch("/version").await;
     let client = json!({ "Version": env!("CARGO_PKG_VERSION"), "ApiVersion": app.client.version(), "DefaultAPIVersion": proa_docker_api::API_VERSION,
-        "Os": "linux", "Arch": arch(), "Platform": { "Name": "Proa" }, "Context": "default", "GitCommit": "", "GoVersion": "", "BuildTime": "" });
+        "Os": "linux", "Arch": arch(), "Platform": { "Name": "Proa" }, "Context": app.context, "GitCommit": "", "GoVersion": "", "BuildTime": "" });
     if let Some(format) = app.flags.text("format").filter(|format| !format.is_empty()) {
         let server_value = server.as_ref().ok().map(serde_json::to_value).transpose()?;
         formatted(format, &json!({ "Client": client, "Server": server_value }))?;
         return server.map(drop).map_err(Into::into);
     }
-    put(&client_text(&app.client.version()));
+    put(&client_text(&app.client.version(), &app.context));
     let server = server?;
     put(&format!(
         "\nServer: {}\n Engine:\n  Version:          {}\n  API version:      {} (minimum version {})\n  OS/Arch:          {}/{}\n  Kernel Version:   {}\n",
@@ -46,10 +48,10 @@ pub(crate) async fn version(app: &App) -> Result<()> {
 }
 
 /// What `version` says of the client.
-pub(crate) fn client_text(api: &str) -> String {
+pub(crate) fn client_text(api: &str, context: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        "Client: Proa\n Version:           {version}\n API version:       {api}\n OS/Arch:           linux/{}\n",
+        "Client: Proa\n Version:           {version}\n API version:       {api}\n OS/Arch:           linux/{}\n Context:           {context}\n",
         arch()
     )
 }
@@ -122,6 +124,15 @@ fn registries(info: &Info) -> Vec<String> {
     [list("Insecure Registries", &lax), list("Registry Mirrors", mirrors)].concat()
 }
 
+/// An event with the names that templates know.
+fn shown(event: &EventMessage) -> serde_json::Value {
+    json!({
+        "Status": event.status, "ID": event.id, "From": event.from, "Type": event.kind, "Action": event.action,
+        "Actor": { "ID": event.actor.id, "Attributes": event.actor.attributes },
+        "Scope": event.scope, "Time": event.time, "TimeNano": event.time_nano,
+    })
+}
+
 /// `events`.
 pub(crate) async fn events(app: &App) -> Result<()> {
     let mut path = format!("/events?filters={}", super::filters(app)?);
@@ -130,10 +141,21 @@ pub(crate) async fn events(app: &App) -> Result<()> {
             path.push_str(&format!("&{flag}={}", escape(&super::logs::moment(text).map_err(Failure::new)?)));
         }
     }
+    let format = app.flags.text("format").filter(|format| !format.is_empty());
+    let unread = |cause| Failure::new(format!("Error parsing format: {cause}")).code(64);
+    let template =
+        format.filter(|format| *format != "json").map(Template::parse).transpose().map_err(unread)?;
     let mut lines = app.client.stream(Verb::GET, &path, &[], full("")).await?.lines();
     while let Some(event) = lines.next::<EventMessage>().await? {
-        if let Some(format) = app.flags.text("format").filter(|format| !format.is_empty()) {
-            formatted(format, &event)?;
+        if let Some(format) = format {
+            match &template {
+                // attributes are a map, and what it has not is no error
+                Some(template) if format != "{{json .}}" => {
+                    let text = template.render(&shown(&event), false).map_err(Failure::new)?;
+                    put(&format!("{text}\n"));
+                }
+                _ => formatted("json", &event)?,
+            }
             continue;
         }
         let time = proa_types::Timestamp(event.time_nano).fixed_nanos();

@@ -12,7 +12,7 @@ use crate::{request, spec};
 pub(crate) async fn update(app: &App) -> Result<()> {
     let flags = &app.flags;
     if flags.names().next().is_none() {
-        fail!("you must provide one or more flags when using this command.");
+        fail!("you must provide one or more flags when using this command");
     }
     let mut host = HostConfig::default();
     request::resources(flags, &mut host).map_err(Failure::new)?;

@@ -129,6 +129,11 @@ pub(crate) fn resolve(words: &[String]) -> Found {
     Found::Unknown
 }
 
+/// Whether the help of a group leaves a command out: programs call it, not people.
+pub(crate) fn hidden(path: &str) -> bool {
+    path == "system dial-stdio"
+}
+
 /// Flags that docker knows and this version does not carry out: refused by name, never ignored.
 const REFUSED_FLAGS: &[(&str, &str)] = &[
     ("container run", "cpu-count"),
@@ -153,7 +158,20 @@ const REFUSED_FLAGS: &[(&str, &str)] = &[
     ("volume create", "sharing"),
     ("volume create", "topology-preferred"),
     ("volume create", "topology-required"),
+    ("volume create", "type"),
 ];
+
+/// Why a flag is refused.
+pub(crate) fn reason(flag: &str) -> &'static str {
+    match flag {
+        "cpu-count" | "cpu-percent" | "io-maxbandwidth" | "io-maxiops" => "it is for containers of Windows",
+        "use-api-socket" => "a container that has the engine's socket has the host; use --volume if it shall",
+        "checkpoint" | "checkpoint-dir" => "this version of Proa makes no checkpoints",
+        "availability" | "group" | "limit-bytes" | "required-bytes" | "scope" | "secret" | "sharing"
+        | "topology-preferred" | "topology-required" | "type" => "cluster volumes need a swarm",
+        _ => "this version of Proa does not carry it out",
+    }
+}
 
 /// Whether this version carries a flag of a supported command out.
 pub(crate) fn supported_flag(path: &str, flag: &str) -> bool {
@@ -161,63 +179,78 @@ pub(crate) fn supported_flag(path: &str, flag: &str) -> bool {
 }
 
 /// The commands this version carries out.
+const SUPPORTED: &[&str] = &[
+    "container attach",
+    "container commit",
+    "container cp",
+    "container create",
+    "container diff",
+    "container exec",
+    "container export",
+    "container inspect",
+    "container kill",
+    "container logs",
+    "container ls",
+    "container pause",
+    "container port",
+    "container prune",
+    "container rename",
+    "container restart",
+    "container rm",
+    "container run",
+    "container start",
+    "container stats",
+    "container stop",
+    "container top",
+    "container unpause",
+    "container update",
+    "container wait",
+    "doctor",
+    "image history",
+    "image import",
+    "image inspect",
+    "image load",
+    "image ls",
+    "image prune",
+    "image pull",
+    "image push",
+    "image rm",
+    "image save",
+    "image tag",
+    "context create",
+    "context export",
+    "context import",
+    "context inspect",
+    "context ls",
+    "context rm",
+    "context show",
+    "context update",
+    "context use",
+    "inspect",
+    "login",
+    "logout",
+    "network inspect",
+    "network ls",
+    "network prune",
+    "system df",
+    "system dial-stdio",
+    "system events",
+    "system info",
+    "system prune",
+    "version",
+    "volume clone",
+    "volume create",
+    "volume export",
+    "volume import",
+    "volume inspect",
+    "volume ls",
+    "volume prune",
+    "volume rename",
+    "volume rm",
+    "volume update",
+];
+
+/// Whether this version carries a command out.
 pub(crate) fn supported(path: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "container attach",
-        "container commit",
-        "container cp",
-        "container create",
-        "container diff",
-        "container exec",
-        "container export",
-        "container inspect",
-        "container kill",
-        "container logs",
-        "container ls",
-        "container pause",
-        "container port",
-        "container prune",
-        "container rename",
-        "container restart",
-        "container rm",
-        "container run",
-        "container start",
-        "container stats",
-        "container stop",
-        "container top",
-        "container unpause",
-        "container update",
-        "container wait",
-        "image history",
-        "image import",
-        "image inspect",
-        "image load",
-        "image ls",
-        "image prune",
-        "image pull",
-        "image push",
-        "image rm",
-        "image save",
-        "image tag",
-        "context inspect",
-        "context ls",
-        "context show",
-        "inspect",
-        "login",
-        "logout",
-        "network inspect",
-        "network ls",
-        "network prune",
-        "system df",
-        "system events",
-        "system info",
-        "system prune",
-        "version",
-        "volume create",
-        "volume inspect",
-        "volume ls",
-        "volume prune",
-        "volume rm",
-    ];
-    NAMES.contains(&path)
+    SUPPORTED.contains(&path)
 }

@@ -124,6 +124,12 @@ static SYSTEM_DF: &[Flag] = &[
     ),
     f("verbose", 'v', "", "Show detailed information on space usage"),
 ];
+static DOCTOR: &[Flag] = &[f(
+    "format",
+    ' ',
+    "string",
+    "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+)];
 static SYSTEM_EVENTS: &[Flag] = &[
     f("filter", 'f', "filter", "Filter output based on conditions provided"),
     f(
@@ -151,6 +157,7 @@ static VOLUME_CREATE: &[Flag] = &[
     f("driver", 'd', "string", "Specify volume driver name (default \"local\")"),
     f("group", ' ', "string", "Cluster Volume group (cluster volumes)"),
     f("label", ' ', "list", "Set metadata for a volume"),
+    f("name", ' ', "string", ""),
     f("limit-bytes", ' ', "bytes", "Minimum size of the Cluster Volume in bytes"),
     f("opt", 'o', "map", "Set driver specific options (default map[])"),
     f("required-bytes", ' ', "bytes", "Maximum size of the Cluster Volume in bytes"),
@@ -166,6 +173,9 @@ static VOLUME_CREATE: &[Flag] = &[
     f("topology-required", ' ', "list", "A topology that the Cluster Volume must be accessible from"),
     f("type", ' ', "string", "Cluster Volume access type (\"mount\", \"block\") (default \"block\")"),
 ];
+static VOLUME_CLONE: &[Flag] = &[f("label", ' ', "list", "Set metadata for the new volume")];
+static VOLUME_EXPORT: &[Flag] = &[f("output", 'o', "string", "Write to a file, instead of STDOUT")];
+static VOLUME_IMPORT: &[Flag] = &[f("label", ' ', "list", "Set metadata for the new volume")];
 static VOLUME_INSPECT: &[Flag] = &[f(
     "format",
     'f',
@@ -275,7 +285,7 @@ pub(super) static COMMANDS: &[Command] = &[
         aliases: &["context export"],
         flags: CONTEXT_EXPORT,
         min: 1,
-        max: 1,
+        max: 2,
         interspersed: true,
     },
     Command {
@@ -284,8 +294,8 @@ pub(super) static COMMANDS: &[Command] = &[
         short: "Import a context from a tar or zip file",
         aliases: &["context import"],
         flags: CONTEXT_IMPORT,
-        min: 1,
-        max: 1,
+        min: 2,
+        max: 2,
         interspersed: true,
     },
     Command {
@@ -429,6 +439,26 @@ pub(super) static COMMANDS: &[Command] = &[
         interspersed: true,
     },
     Command {
+        path: "doctor",
+        usage: "doctor [OPTIONS]",
+        short: "Tell what this machine offers an engine, what is missing, and what to do",
+        aliases: &["doctor", "system doctor"],
+        flags: DOCTOR,
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "system dial-stdio",
+        usage: "system dial-stdio",
+        short: "Proxy the stdio stream to the daemon connection. Should not be invoked manually.",
+        aliases: &["system dial-stdio"],
+        flags: &[],
+        min: 0,
+        max: 0,
+        interspersed: true,
+    },
+    Command {
         path: "system events",
         usage: "system events [OPTIONS]",
         short: "Get real time events from the server",
@@ -446,6 +476,46 @@ pub(super) static COMMANDS: &[Command] = &[
         flags: SYSTEM_PRUNE,
         min: 0,
         max: 0,
+        interspersed: true,
+    },
+    Command {
+        path: "volume clone",
+        usage: "volume clone [OPTIONS] SOURCE VOLUME",
+        short: "Make a volume with the data of another one",
+        aliases: &["volume clone"],
+        flags: VOLUME_CLONE,
+        min: 2,
+        max: 2,
+        interspersed: true,
+    },
+    Command {
+        path: "volume export",
+        usage: "volume export [OPTIONS] VOLUME",
+        short: "Export a volume's data as a tar archive",
+        aliases: &["volume export"],
+        flags: VOLUME_EXPORT,
+        min: 1,
+        max: 1,
+        interspersed: true,
+    },
+    Command {
+        path: "volume import",
+        usage: "volume import [OPTIONS] VOLUME [FILE|-]",
+        short: "Make a volume of a tar archive",
+        aliases: &["volume import"],
+        flags: VOLUME_IMPORT,
+        min: 1,
+        max: 2,
+        interspersed: true,
+    },
+    Command {
+        path: "volume rename",
+        usage: "volume rename VOLUME NAME",
+        short: "Rename a volume that no container uses",
+        aliases: &["volume rename"],
+        flags: &[],
+        min: 2,
+        max: 2,
         interspersed: true,
     },
     Command {

@@ -3,9 +3,11 @@
 mod answers;
 mod archives;
 mod attach;
+mod contexts;
 mod daemon;
 mod devices;
 mod disk;
+mod doctor;
 mod emulation;
 mod errors;
 mod escapes;
@@ -24,11 +26,14 @@ mod restarts;
 mod run;
 mod runtimes;
 mod security;
+mod ssh;
 mod stats;
+mod tour;
 mod upkeep;
 mod users;
 mod volumes;
 mod waiting;
+mod whole_volumes;
 
 pub(crate) use emulation::EMULATION;
 
@@ -49,6 +54,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     users::add(suite);
     network::add(suite);
     volumes::add(suite);
+    whole_volumes::add(suite);
     stats::add(suite);
     upkeep::add(suite);
     waiting::add(suite);
@@ -61,5 +67,9 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     disk::add(suite);
     archives::add(suite);
     daemon::add(suite);
+    tour::add(suite);
+    contexts::add(suite);
+    ssh::add(suite);
+    doctor::add(suite);
     answers::add(suite);
 }
