@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::option::State;
 use crate::values::{Value, Values};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Where the configuration is read from unless --config-file says otherwise.
@@ -58,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) storage_driver: String,
     pub(crate) runtimes: BTreeMap<String, Runtime>,
     pub(crate) default_runtime: String,
+    /// Where Prometheus asks.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) log_driver: String,
     pub(crate) log_options: BTreeMap<String, String>,
     pub(crate) log_level: tracing::Level,
@@ -142,6 +144,7 @@ impl Config {
             storage_driver: values.text("storage-driver").unwrap_or_else(|| "overlay2".into()),
             default_runtime: default_runtime(values)?,
             runtimes: runtimes(values)?,
+            metrics: metrics(values)?,
             log_driver: values.text("log-driver").unwrap_or_else(|| "json-file".into()),
             log_options: values.map("log-opt"),
             log_level: level(values)?,
@@ -338,6 +341,18 @@ fn size(values: &Values, flag: &'static str) -> Result<Option<u64>, Error> {
         u64::try_from(bytes).map_err(|_| Error::Value { option: flag, detail: "must not be negative".into() })
     };
     values.text(flag).map(parse).transpose()
+}
+
+/// `ADDRESS:PORT`; a name is that of this machine's loopback only.
+fn metrics(values: &Values) -> Result<Option<SocketAddr>, Error> {
+    let Some(text) = values.text("metrics-addr") else { return Ok(None) };
+    let address = text.replacen("localhost:", "127.0.0.1:", 1);
+    let address = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address };
+    let bad = || Error::Value {
+        option: "metrics-addr",
+        detail: format!("{text:?}: write an address and a port, as 127.0.0.1:9323"),
+    };
+    address.parse().map(Some).map_err(|_| bad())
 }
 
 fn level(values: &Values) -> Result<tracing::Level, Error> {

@@ -5,6 +5,7 @@ mod error;
 #[cfg(test)]
 mod fuzz;
 mod listen;
+mod metrics;
 mod option;
 mod pidfile;
 mod run;

@@ -147,6 +147,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("log-opt", "log-opts", Map, "Options of that log driver, NAME=VALUE"),
     opt("max-concurrent-downloads", "max-concurrent-downloads", Number, "Layers fetched at once (default 3)"),
     opt("max-concurrent-uploads", "max-concurrent-uploads", Number, "Layers sent at once (default 5)"),
+    opt("metrics-addr", "metrics-addr", Text, "Serve metrics for Prometheus at ADDRESS:PORT"),
     opt("mtu", "mtu", Number, "MTU of the bridge"),
     opt(
         "no-new-privileges",

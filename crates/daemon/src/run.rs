@@ -4,6 +4,7 @@ use crate::LogLevel;
 use crate::config::Config;
 use crate::error::Error;
 use crate::listen::{self, Listener};
+use crate::metrics::Metrics;
 use crate::pidfile::PidFile;
 use proa_api::Api;
 use proa_distribution::Registry;
@@ -70,6 +71,7 @@ async fn serve(args: &[String], mut config: Config, level: &LogLevel) -> Result<
     let _pid = PidFile::create(&config.pidfile)?;
     // Before anything is there that would stay behind if a socket is taken; clients wait until they are served.
     let listeners = listen::open(&config)?;
+    let metrics = config.metrics.map(Metrics::open).transpose()?;
     let engine = compose(&config)?;
     let failed = |e: proa_engine::Error| Error::Part { part: "restoring containers", detail: e.to_string() };
     let restored = engine.restore().await.map_err(failed)?;
@@ -88,6 +90,9 @@ async fn serve(args: &[String], mut config: Config, level: &LogLevel) -> Result<
         .iter()
         .map(|listener| tokio::spawn(accept(Arc::clone(listener), Arc::clone(&api))))
         .collect();
+    if let Some(metrics) = metrics {
+        tokio::spawn(metrics.serve(Arc::clone(&engine)));
+    }
     notify("READY=1");
     loop {
         tokio::select! {
@@ -283,6 +288,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, Error> {
         remap: config.userns_remap.as_deref().map(remap).transpose()?,
         userns_pool: config.userns_pool,
         cdi_dirs: config.cdi_dirs.clone(),
+        metrics: config.metrics.is_some(),
         debug: config.log_level >= tracing::Level::DEBUG,
     })
 }

@@ -77,6 +77,8 @@ pub struct EngineConfig {
     pub userns_pool: Option<(u32, u32)>,
     /// Directories of device descriptions (CDI); none switches them off.
     pub cdi_dirs: Vec<PathBuf>,
+    /// Whether what happens is counted for `metrics-addr`.
+    pub metrics: bool,
     /// Whether debug logging is on, for `info`.
     pub debug: bool,
 }

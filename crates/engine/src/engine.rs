@@ -9,6 +9,7 @@ use crate::health::Schedule;
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::leaving::Leaving;
+use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::pull::Fetching;
 use crate::trees::Trees;
@@ -58,6 +59,7 @@ pub struct Engine {
     pub(crate) execs: Execs,
     pub(crate) health: Schedule,
     pub(crate) events: Events,
+    pub(crate) metrics: Metrics,
     pub(crate) fetching: Fetching,
     pub(crate) pool: Pool,
     pub(crate) trees: Trees,
@@ -83,7 +85,7 @@ impl Engine {
         made.map_err(Error::io(dir.display().to_string()))?;
         let journal = Journal::open(config.exec_root.join("containers.journal"))?;
         let id = crate::system::engine_id(&parts.store)?;
-        let prepared = config.prepared;
+        let (prepared, metrics) = (config.prepared, Metrics::new(config.metrics));
         Ok(Arc::new(Self {
             config: RwLock::new(Arc::new(config)),
             store: parts.store,
@@ -98,6 +100,7 @@ impl Engine {
             execs: Execs::default(),
             health: Schedule::default(),
             events: Events::default(),
+            metrics,
             fetching: Fetching::default(),
             pool: Pool::new(prepared),
             trees: Trees::default(),

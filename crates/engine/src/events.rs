@@ -2,6 +2,7 @@
 
 use proa_types::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::broadcast;
 
@@ -74,11 +75,12 @@ pub struct Event {
 pub(crate) struct Events {
     sender: broadcast::Sender<Event>,
     past: Mutex<VecDeque<Event>>,
+    told: AtomicU64,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: broadcast::channel(BEHIND).0, past: Mutex::default() }
+        Self { sender: broadcast::channel(BEHIND).0, past: Mutex::default(), told: AtomicU64::new(0) }
     }
 }
 
@@ -92,8 +94,14 @@ impl Events {
             past.pop_front();
         }
         past.push_back(event.clone());
+        self.told.fetch_add(1, Ordering::Relaxed);
         // Nobody listening is fine.
         let _ = self.sender.send(event);
+    }
+
+    /// How many were told, and how many listen.
+    pub(crate) fn counts(&self) -> (u64, usize) {
+        (self.told.load(Ordering::Relaxed), self.sender.receiver_count())
     }
 
     /// Listens.

@@ -6,7 +6,7 @@ use crate::engine::blocking;
 use crate::record::ContainerRecord;
 use crate::spec::HostSpec;
 use crate::{Engine, Error};
-use proa_logs::{LogConfig, LogDriver, ReadOptions, Reader, Record, Source};
+use proa_logs::{Cursor, LogConfig, LogDriver, ReadOptions, Reader, Record, Source};
 use proa_types::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,6 +90,12 @@ impl Engine {
             Ok(driver) if driver.is_remote() => dir.join("container-cached.log"),
             _ => dir.join(format!("{}-json.log", container.id)),
         }
+    }
+
+    /// What has been sent of a container's log; none if it is not sent anywhere.
+    pub(crate) fn sent(&self, container: &Container) -> Option<Cursor> {
+        let driver = container.with(|record| self.log_driver(record)).ok()?;
+        driver.is_remote().then(|| Cursor::read(&self.log_path(container)))?
     }
 
     /// As [`Self::log_config`], for a start in a sandbox with this directory.

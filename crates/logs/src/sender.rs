@@ -220,9 +220,11 @@ impl Sender {
             None => Connection::open(&self.remote.address())?,
         };
         let (monitor, ended) = (&self.monitor, &mut self.ended);
+        let (begin, within) = (Instant::now(), self.remote.write_within());
         let mut go_on = || {
             hear(monitor, ended);
-            ended.is_none_or(|at| at.elapsed() < PATIENCE)
+            within.is_none_or(|within| begin.elapsed() < within)
+                && ended.is_none_or(|at| at.elapsed() < PATIENCE)
         };
         let gone = Error::io("receiver");
         let done = link.send(packets, sent, &mut go_on).and_then(|()| {

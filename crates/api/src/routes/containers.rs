@@ -7,7 +7,7 @@ use crate::server::{Call, Version};
 use bytes::Bytes;
 use hyper::StatusCode;
 use proa_docker_api::{ContainerCreateRequest, CreateResponse, TopResponse, WaitError, WaitResponse};
-use proa_engine::{ListOptions, RemoveOptions, WaitCondition};
+use proa_engine::{Action, ListOptions, RemoveOptions, WaitCondition};
 use proa_types::{ContainerName, Signal};
 use tokio::sync::mpsc;
 
@@ -55,7 +55,7 @@ pub(crate) async fn create(call: Call) -> Handled {
     let wanted = query.text("name").map(name).transpose()?;
     let platform = container::platform(query.text("platform"))?;
     let spec = wire_create::spec(request)?;
-    let created = api.engine.create(wanted, spec, platform).await?;
+    let created = api.engine.timed(Action::Create, api.engine.create(wanted, spec, platform)).await?;
     Ok(json(StatusCode::CREATED, &CreateResponse { id: created.id.to_string(), warnings: created.warnings }))
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn top(call: Call) -> Handled {
 }
 
 pub(crate) async fn start(call: Call) -> Handled {
-    call.engine().start(call.name()).await?;
+    call.engine().timed(Action::Start, call.engine().start(call.name())).await?;
     no_content()
 }
 
@@ -154,6 +154,6 @@ pub(crate) async fn remove(call: Call) -> Handled {
         ));
     }
     let options = RemoveOptions { force: call.query.flag("force"), volumes: call.query.flag("v") };
-    call.engine().remove(call.name(), options).await?;
+    call.engine().timed(Action::Delete, call.engine().remove(call.name(), options)).await?;
     no_content()
 }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 use proa_docker_api::{ContainerConfig, ContainerPathStat, FilesystemChange, IdResponse};
-use proa_engine::{CommitOptions, PathStat, UnpackOptions};
+use proa_engine::{Action, CommitOptions, PathStat, UnpackOptions};
 use proa_image::difference::{Change, ChangeKind};
 use proa_oci::image::ExecConfig;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ pub(crate) async fn export(call: Call) -> Handled {
 }
 
 pub(crate) async fn changes(call: Call) -> Handled {
-    let changes = call.engine().changes(call.name()).await?;
+    let changes = call.engine().timed(Action::Changes, call.engine().changes(call.name())).await?;
     let wire = |change: &Change| FilesystemChange {
         path: String::from_utf8_lossy(&change.path).into_owned(),
         kind: match change.kind {
@@ -116,7 +116,9 @@ pub(crate) async fn commit(call: Call) -> Handled {
         config,
     };
     let engine = Arc::clone(&api.engine);
-    let image = detached(async move { Ok(engine.commit(&container, options).await?) }).await?;
+    let image =
+        detached(async move { Ok(engine.timed(Action::Commit, engine.commit(&container, options)).await?) })
+            .await?;
     Ok(json(StatusCode::CREATED, &IdResponse { id: image.id.to_string() }))
 }
 

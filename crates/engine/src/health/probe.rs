@@ -9,6 +9,7 @@ use crate::state::State;
 use crate::{Engine, Error};
 use proa_types::{ExecId, Timestamp};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
@@ -54,6 +55,8 @@ impl Engine {
             Ok(answer) => answer,
             Err(error) => (-1, bounded(error.to_string().into_bytes())),
         };
+        self.metrics.probes.fetch_add(1, Ordering::Relaxed);
+        self.metrics.probes_failed.fetch_add(u64::from(exit_code != 0), Ordering::Relaxed);
         let probed = Probed { start, end: Timestamp::now(), exit_code, output };
         let Some((changed, pause)) = self.take_in(&due, &check, probed) else { return };
         self.keep_watch(&due, pause);

@@ -19,6 +19,7 @@ pub(crate) struct Fluentd {
     pub(crate) asynchronous: bool,
     pub(crate) limit: Option<u64>,
     pub(crate) read_timeout: Duration,
+    pub(crate) write_timeout: Option<Duration>,
     pause: Duration,
     most: u64,
     nanos: bool,
@@ -48,7 +49,7 @@ impl Fluentd {
                 "conflicting options: cannot specify both '{new}' and '{connect}'"
             )));
         }
-        options::duration(options, "fluentd-write-timeout", Duration::ZERO)?;
+        let write_timeout = options::duration(options, "fluentd-write-timeout", Duration::ZERO)?;
         Ok(Self {
             address: address(text("fluentd-address").map_or("", String::as_str))?,
             asynchronous: options::truth(options, new, false)? || options::truth(options, connect, false)?,
@@ -56,6 +57,7 @@ impl Fluentd {
             read_timeout: options::duration(options, "fluentd-read-timeout", Duration::ZERO)
                 .map(|timeout| if timeout.is_zero() { Duration::from_secs(10) } else { timeout })?,
             pause: if between.is_zero() { pause } else { between }.max(Duration::from_millis(50)),
+            write_timeout: Some(write_timeout).filter(|timeout| !timeout.is_zero()),
             most: most.transpose()?.unwrap_or(u64::MAX),
             nanos: options::truth(options, "fluentd-sub-second-precision", false)?,
             acknowledged: options::truth(options, "fluentd-request-ack", false)?,

@@ -26,6 +26,8 @@ pub(crate) struct Gelf {
     packing: Packing,
     level: i32,
     pub(crate) pause: Duration,
+    /// Tries in a row, until what waits is given up.
+    pub(crate) most: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +41,8 @@ impl Gelf {
     pub(super) fn new(options: &BTreeMap<String, String>) -> Result<Self, Error> {
         let address = address(options.get("gelf-address").map_or("", String::as_str))?;
         let datagrams = matches!(address, Address::Udp(_));
-        let mut gelf = Self { address, packing: Packing::None, level: 1, pause: Duration::from_secs(1) };
+        let mut gelf =
+            Self { address, packing: Packing::None, level: 1, pause: Duration::from_secs(1), most: None };
         if datagrams {
             gelf.packing = Packing::Gzip;
         }
@@ -70,8 +73,12 @@ impl Gelf {
                         .parse()
                         .map_err(|_| Error::value(format!("{name:?} must be a positive integer")));
                     let number: u32 = number?;
-                    if name == "gelf-tcp-reconnect-delay" {
-                        gelf.pause = Duration::from_secs(u64::from(number)).max(Duration::from_millis(100));
+                    match name.as_str() {
+                        "gelf-tcp-max-reconnect" => gelf.most = Some(u64::from(number)),
+                        _ => {
+                            gelf.pause =
+                                Duration::from_secs(u64::from(number)).max(Duration::from_millis(100))
+                        }
                     }
                 }
                 _ => {}

@@ -162,7 +162,11 @@ impl Remote {
     pub(crate) fn retry(&self) -> Retry {
         let longest = Duration::from_secs(10);
         match &self.form {
-            Form::Gelf(gelf) => Retry { pause: gelf.pause, longest: longest.max(gelf.pause), most: u64::MAX },
+            Form::Gelf(gelf) => Retry {
+                pause: gelf.pause,
+                longest: longest.max(gelf.pause),
+                most: gelf.most.unwrap_or(u64::MAX),
+            },
             Form::Fluentd(fluentd) => fluentd.retry(),
             Form::Syslog(_) | Form::Journald => {
                 Retry { pause: Duration::from_millis(100), longest, most: u64::MAX }
@@ -175,6 +179,14 @@ impl Remote {
         match &self.form {
             Form::Fluentd(fluentd) => fluentd.read_timeout,
             _ => Duration::from_secs(10),
+        }
+    }
+
+    /// Time after which a receiver that takes nothing is given up for another connection.
+    pub(crate) fn write_within(&self) -> Option<Duration> {
+        match &self.form {
+            Form::Fluentd(fluentd) => fluentd.write_timeout,
+            _ => None,
         }
     }
 

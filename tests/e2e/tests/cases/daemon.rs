@@ -2,8 +2,9 @@
 
 use proa_e2e::command::{Output, run, until};
 use proa_e2e::daemon::signal;
-use proa_e2e::{Client, Daemon, Suite};
+use proa_e2e::{Client, Ctx, Daemon, Suite};
 use rustix::process::Signal;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,6 +22,55 @@ pub(crate) fn add(s: &mut Suite) {
     s.alone("a daemon's socket must be closed to others, and replace only a stale one", sockets);
     s.alone("two daemons side by side must not touch each other", side_by_side);
     s.alone("a daemon told to end must be done within its time, with exit code 0", ends);
+    s.alone("a daemon with --metrics-addr must tell Prometheus what it did, and nothing else", measured);
+}
+
+/// The metrics are docker's, count what happened, and are on a socket of their own.
+fn measured() {
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let daemon = Daemon::start_proa("metrics", &["--metrics-addr", &address]);
+    daemon.load_busybox();
+    let ask = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    for client in Client::all().iter().filter(|client| client.is_ours()) {
+        let c = Ctx::new(client, &daemon);
+        let (up, ended) = (c.name("up"), c.name("ended"));
+        c.start(&up, &["--health-cmd", "true", "--health-interval", "50ms"], "sleep 1000");
+        c.start(&ended, &[], "true");
+        c.ok(&["wait", &ended]);
+        let value = |text: &str, name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.parse::<f64>().ok())
+        };
+        let text = until("a probe is counted", || {
+            let text = ask("/metrics");
+            (value(&text, "engine_daemon_health_checks_total") > Some(0.0)).then_some(text)
+        });
+        assert!(text.starts_with("HTTP/1.1 200") && text.contains("text/plain; version=0.0.4"), "{text}");
+        for (name, wanted) in [
+            ("engine_daemon_container_states_containers{state=\"running\"}", 1.0),
+            ("engine_daemon_container_states_containers{state=\"stopped\"}", 1.0),
+            ("engine_daemon_container_states_containers{state=\"paused\"}", 0.0),
+            ("engine_daemon_container_actions_seconds_count{action=\"start\"}", 2.0),
+            ("engine_daemon_container_actions_seconds_bucket{action=\"create\",le=\"+Inf\"}", 2.0),
+            ("engine_daemon_container_actions_seconds_count{action=\"delete\"}", 0.0),
+            ("engine_daemon_health_checks_failed_total", 0.0),
+        ] {
+            assert_eq!(value(&text, name), Some(wanted), "{name}: {text}");
+        }
+        for name in ["engine_daemon_events_total", "process_open_fds", "process_resident_memory_bytes"] {
+            assert!(value(&text, name) > Some(0.0), "{name}: {text}");
+        }
+        assert!(text.contains("\nengine_daemon_engine_info{architecture=\""), "{text}");
+        assert!(ask("/version").starts_with("HTTP/1.1 404"));
+        c.ok(&["rm", "-f", &up, &ended]);
+    }
 }
 
 /// A port of the loopback that was free a moment ago.
