@@ -1,6 +1,7 @@
 //! The files of a log as a chain: which file came after which, whatever they are called by now.
 //!
-//! A file is known by its inode. One that was compressed carries the inode of what it was in its head.
+//! A file is known by its inode and the time it was made: a number alone is soon another file's. One that was compressed
+//! carries in its head what it was known by.
 
 use crate::file::rotated;
 use std::fs::File;
@@ -11,16 +12,24 @@ use std::path::Path;
 /// A file of the chain, open.
 pub(crate) struct Link {
     pub(crate) source: Box<dyn Read + Send>,
-    /// The inode it is known by.
+    /// What it is known by.
     pub(crate) inode: u64,
     /// Whether it is compressed.
     pub(crate) packed: bool,
 }
 
+/// What a file is known by, whatever its name.
+pub(crate) fn identity(meta: &std::fs::Metadata) -> u64 {
+    let made = meta.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let made = made.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0));
+    // Spread over all bits, so that neighbours in one do not undo those in the other.
+    meta.ino() ^ made.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 /// Opens the file of this number; 0 is the current one.
 pub(crate) fn open(path: &Path, number: u32) -> Option<Link> {
     let plain = |file: File| {
-        let inode = file.metadata().ok()?.ino();
+        let inode = identity(&file.metadata().ok()?);
         Some(Link { source: Box::new(file), inode, packed: false })
     };
     if number == 0 {

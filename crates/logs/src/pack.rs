@@ -7,7 +7,6 @@
 use crate::chain;
 use crate::file::rotated;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
@@ -23,7 +22,7 @@ pub fn compress() -> std::io::Result<()> {
     let (mut from, to) = (own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?);
     // Whatever else the machine has to do comes first.
     let _ = rustix::process::nice(19);
-    let extra = chain::extra(from.metadata()?.ino());
+    let extra = chain::extra(chain::identity(&from.metadata()?));
     let mut encoder = flate2::GzBuilder::new().extra(extra).write(to, flate2::Compression::fast());
     std::io::copy(&mut from, &mut encoder)?;
     encoder.finish().map(drop)

@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -260,7 +259,7 @@ impl Reader {
         let path = self.config.path.clone();
         let Ok(mut file) = File::open(&path) else { return Ok(()) };
         let meta = file.metadata().map_err(Error::io(&path))?;
-        if self.older.back().is_none_or(|link| link.inode != meta.ino()) {
+        if self.older.back().is_none_or(|link| link.inode != chain::identity(&meta)) {
             return Ok(());
         }
         let (mut at, mut found) = (meta.len(), 0);
@@ -277,7 +276,11 @@ impl Reader {
         if found > tail {
             file.seek(SeekFrom::Start(at)).map_err(Error::io(&path))?;
             self.older.clear();
-            self.older.push_back(Link { source: Box::new(file), inode: meta.ino(), packed: false });
+            self.older.push_back(Link {
+                source: Box::new(file),
+                inode: chain::identity(&meta),
+                packed: false,
+            });
         }
         Ok(())
     }
