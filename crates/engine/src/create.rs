@@ -199,7 +199,7 @@ impl Engine {
         config.runtime(&host.runtime)?;
         if !host.storage_opt.is_empty() {
             return Err(Error::Invalid(
-                "--storage-opt is not supported by the overlay driver of this host".into(),
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option, and quotas of projects are not part of this version".into(),
             ));
         }
         health::check_action(spec)?;
