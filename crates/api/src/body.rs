@@ -4,7 +4,7 @@ use crate::error::Failure;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Either, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Response, StatusCode};
 use proa_engine::Pieces;
@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 /// How long a client may go on sending what nobody wants any more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A request's body: as it comes, or as plugins have been shown it.
+pub(crate) type Sent = Either<Incoming, Full<Bytes>>;
 /// An answer's body.
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 /// An answer.
@@ -74,16 +76,24 @@ pub(crate) fn breakable(receiver: mpsc::Receiver<std::io::Result<Bytes>>) -> Bod
     StreamBody::new(pieces.boxed()).boxed_unsync()
 }
 
-/// Reads a JSON document; an empty body is the default.
-pub(crate) async fn document<T: serde::de::DeserializeOwned + Default>(body: Incoming) -> Result<T, Failure> {
+/// Reads a JSON document, its keys in any case; an empty body is the default.
+pub(crate) async fn document<T: serde::de::DeserializeOwned + Default>(body: Sent) -> Result<T, Failure> {
+    document_as(body, proa_docker_api::from_slice).await
+}
+
+/// Reads a JSON document that reads itself.
+pub(crate) async fn document_as<T: Default>(
+    body: Sent,
+    read: impl FnOnce(&[u8]) -> Result<T, serde_json::Error>,
+) -> Result<T, Failure> {
     let bytes = bytes(body).await?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
-    serde_json::from_slice(&bytes).map_err(|e| Failure::bad(format!("invalid JSON: {e}")))
+    read(&bytes).map_err(|e| Failure::bad(format!("invalid JSON: {e}")))
 }
 
-async fn bytes(body: Incoming) -> Result<Vec<u8>, Failure> {
+async fn bytes(body: Sent) -> Result<Vec<u8>, Failure> {
     let limited = http_body_util::Limited::new(body, DOCUMENT);
     match limited.collect().await {
         Ok(collected) => Ok(collected.to_bytes().to_vec()),
@@ -96,7 +106,7 @@ async fn bytes(body: Incoming) -> Result<Vec<u8>, Failure> {
 }
 
 /// Takes a body that nobody wants: a connection closed while its client still writes loses the answer.
-pub(crate) async fn drain(body: Incoming) {
+pub(crate) async fn drain(body: Sent) {
     let _ = bytes(body).await;
 }
 
@@ -104,7 +114,7 @@ pub(crate) async fn drain(body: Incoming) {
 ///
 /// What the work did not want is taken and thrown away for a while, as [`drain`] does: the client hears why before its
 /// connection is closed under what it still writes.
-pub(crate) fn reader(mut body: Incoming) -> impl Read + Send + 'static {
+pub(crate) fn reader(mut body: Sent) -> impl Read + Send + 'static {
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(16);
     tokio::spawn(async move {
         while let Some(frame) = body.frame().await {

@@ -20,6 +20,13 @@ pub(crate) struct Route {
     supported: bool,
 }
 
+impl Route {
+    /// Whether it is the one of this method and pattern.
+    pub(crate) fn is(&self, method: &str, pattern: &str) -> bool {
+        self.method == method && self.pattern == pattern
+    }
+}
+
 /// What a path leads to.
 pub(crate) enum Found {
     /// A route, and what its names stand for.
@@ -66,7 +73,7 @@ routes! {
     GET "/networks/{id}" => system::network;
     GET "/containers/json" => containers::list;
     POST "/containers/create" => containers::create;
-    GET "/containers/{id}/json" => containers::inspect;
+    GET "/containers/{id...}/json" => containers::inspect;
     GET "/containers/{id}/top" => containers::top;
     GET "/containers/{id}/logs" => streams::logs;
     GET "/containers/{id}/stats" => stats::stats;
@@ -81,7 +88,7 @@ routes! {
     POST "/containers/{id}/resize" => containers::resize;
     POST "/containers/{id}/attach" => streams::attach;
     GET "/containers/{id}/attach/ws" => streams::attach_websocket;
-    DELETE "/containers/{id}" => containers::remove;
+    DELETE "/containers/{id...}" => containers::remove;
     GET "/containers/{id}/archive" => files::archive;
     PUT "/containers/{id}/archive" => files::extract;
     GET "/containers/{id}/export" => files::export;
@@ -189,7 +196,8 @@ pub(crate) fn find(method: &Method, path: &str) -> Found {
 /// What the names of a pattern stand for, if the path fits it.
 fn matches(pattern: &str, path: &str) -> Option<Vec<String>> {
     let path = path.trim_end_matches('/');
-    if let Some((before, after)) = pattern.split_once("{name...}") {
+    let open = pattern.split_once("...}").and_then(|(start, after)| Some((start.rsplit_once('{')?.0, after)));
+    if let Some((before, after)) = open {
         let rest = path.strip_prefix(before)?;
         let name = rest.strip_suffix(after)?;
         return (!name.is_empty()).then(|| vec![decode_path(name)]);

@@ -1,6 +1,7 @@
 //! Connections and requests: versions, headers, the route table.
 
-use crate::body::{Answer, Body, drain};
+use crate::authorization::{Authorization, Peer};
+use crate::body::{Answer, Body, Sent, drain};
 use crate::error::Failure;
 use crate::hijack::Taker;
 use crate::query::Query;
@@ -22,6 +23,8 @@ pub struct Api {
     pub engine: Arc<Engine>,
     /// The product's version.
     pub version: &'static str,
+    /// Who is asked whether a request is allowed.
+    pub authorization: Authorization,
 }
 
 /// A version of the API, as `1.41`.
@@ -42,7 +45,7 @@ pub(crate) struct Call {
     /// What the pattern's names stand for, decoded.
     pub(crate) names: Vec<String>,
     pub(crate) query: Query,
-    pub(crate) request: Request<Incoming>,
+    pub(crate) request: Request<Sent>,
 }
 
 impl Call {
@@ -64,18 +67,19 @@ impl Call {
     }
 }
 
-/// Serves one connection until it ends.
+/// Serves one connection, of this peer, until it ends.
 ///
 /// # Errors
 /// What broke it.
-pub async fn serve<T>(api: Arc<Api>, stream: T) -> Result<(), hyper::Error>
+pub async fn serve<T>(api: Arc<Api>, stream: T, peer: Peer) -> Result<(), hyper::Error>
 where
     T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
+    let peer = Arc::new(peer);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let api = Arc::clone(&api);
+        let (api, peer) = (Arc::clone(&api), Arc::clone(&peer));
         request.extensions_mut().insert(Taker::of::<T>());
-        async move { Ok::<_, std::convert::Infallible>(answer(api, request).await) }
+        async move { Ok::<_, std::convert::Infallible>(answer(api, &peer, request).await) }
     });
     // Clients close their sending side after a request and still read the answer.
     let mut server = hyper::server::conn::http1::Builder::new();
@@ -83,9 +87,9 @@ where
     server.serve_connection(TokioIo::new(stream), service).with_upgrades().await
 }
 
-async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Answer {
+async fn answer(api: Arc<Api>, peer: &Peer, request: Request<Incoming>) -> Answer {
     let head = request.method() == Method::HEAD;
-    let mut answer = match dispatch(api, request).await {
+    let mut answer = match dispatch(api, peer, request).await {
         Ok(answer) => answer,
         Err(failure) => failure.answer(),
     };
@@ -103,7 +107,7 @@ async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Answer {
     answer
 }
 
-async fn dispatch(api: Arc<Api>, request: Request<Incoming>) -> Result<Answer, Failure> {
+async fn dispatch(api: Arc<Api>, peer: &Peer, request: Request<Incoming>) -> Result<Answer, Failure> {
     let path = request.uri().path().to_owned();
     let (version, rest) = version_of(&path)?;
     let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
@@ -112,12 +116,16 @@ async fn dispatch(api: Arc<Api>, request: Request<Incoming>) -> Result<Answer, F
     let found = route::find(&method, rest);
     match found {
         route::Found::Route(route, names) => {
-            let call = Call { api, version, names, query, request };
-            (route.handler)(call).await
+            let (request, asked) = api.authorization.ask(request, route, peer).await?;
+            let answer = (route.handler)(Call { api, version, names, query, request }).await;
+            match asked {
+                None => answer,
+                Some(asked) => asked.confirm(answer).await,
+            }
         }
         // A body that is not read would cost the client the answer.
         _ => {
-            drain(request.into_body()).await;
+            drain(Sent::Left(request.into_body())).await;
             Err(nowhere(&found, &method, rest))
         }
     }

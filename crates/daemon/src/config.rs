@@ -39,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) pidfile: PathBuf,
     pub(crate) group: Option<String>,
     pub(crate) tls: Option<Tls>,
+    pub(crate) authorization: Vec<String>,
     pub(crate) bridge: Option<String>,
     pub(crate) bip: Option<String>,
     pub(crate) mtu: Option<u32>,
@@ -125,6 +126,7 @@ impl Config {
             pidfile,
             group: values.text("group"),
             tls: tls(values)?,
+            authorization: values.list("authorization-plugin"),
             bridge: values.text("bridge"),
             bip: values.text("bip"),
             mtu: number(values, "mtu", 68, 65_535)?,
@@ -388,10 +390,11 @@ fn ulimits(values: &Values) -> Result<BTreeMap<String, (i64, i64)>, Error> {
 }
 
 fn default_runtime(values: &Values) -> Result<String, Error> {
-    let name = values.text("default-runtime").unwrap_or_else(|| "proa".into());
-    // Docker's names for its own stand for ours.
-    let own = matches!(name.as_str(), "proa" | "runc" | "io.containerd.runc.v2");
-    if own || runtimes(values)?.contains_key(&name) {
+    let registered = runtimes(values)?;
+    // Docker's name for its own stands for ours, and is what clients expect to read; unless it is another's here.
+    let usual = if registered.contains_key("runc") { "proa" } else { "runc" };
+    let name = values.text("default-runtime").unwrap_or_else(|| usual.into());
+    if matches!(name.as_str(), "proa" | "runc" | "io.containerd.runc.v2") || registered.contains_key(&name) {
         return Ok(name);
     }
     Err(Error::Value {

@@ -84,6 +84,15 @@ impl Incoming {
     }
 }
 
+impl Stream {
+    /// The verified certificates of the client (DER), its own first.
+    pub(crate) fn certificates(&self) -> Vec<Vec<u8>> {
+        let Self::Tls(stream) = self else { return Vec::new() };
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        chain.iter().map(|certificate| certificate.to_vec()).collect()
+    }
+}
+
 impl Listener {
     /// The next connection.
     pub(crate) async fn accept(&self) -> std::io::Result<Incoming> {

@@ -73,7 +73,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         List,
         "foreign layers are pushed like others",
     ),
-    no("authorization-plugin", "authorization-plugins", List, "plugins are not part of this version"),
+    opt("authorization-plugin", "authorization-plugins", List, "Plugin that every request is shown to first"),
     opt("bip", "bip", Text, "Address and prefix of the bridge, as 172.17.0.1/16"),
     short('b', opt("bridge", "bridge", Text, "Name of the bridge; \"none\" for no default network")),
     opt(
@@ -213,6 +213,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
 /// The options that SIGHUP may change, those of dockerd's and the log level. Others need a restart.
 pub(crate) const RELOADABLE: &[&str] = &[
     "add-runtime",
+    "authorization-plugin",
     "debug",
     "default-runtime",
     "insecure-registry",

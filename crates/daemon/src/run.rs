@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::listen::{self, Listener};
 use crate::metrics::Metrics;
 use crate::pidfile::PidFile;
-use proa_api::Api;
+use proa_api::{Api, Authorization, Peer};
 use proa_distribution::Registry;
 use proa_engine::spec::Ulimit;
 use proa_engine::{Engine, EngineConfig, Parts, Runtime};
@@ -75,7 +75,10 @@ async fn serve(args: &[String], mut config: Config, level: &LogLevel) -> Result<
     let engine = compose(&config)?;
     let failed = |e: proa_engine::Error| Error::Part { part: "restoring containers", detail: e.to_string() };
     let restored = engine.restore().await.map_err(failed)?;
-    let api = Arc::new(Api { engine: Arc::clone(&engine), version: env!("CARGO_PKG_VERSION") });
+    let authorization = Authorization::default();
+    authorization.load(&config.authorization).await.map_err(part("authorization"))?;
+    let api =
+        Arc::new(Api { engine: Arc::clone(&engine), version: env!("CARGO_PKG_VERSION"), authorization });
     let shown: Vec<&str> = listeners.iter().map(|listener| listener.address.as_str()).collect();
     tracing::info!(
         "Proa {} serves {}; data in {}, {} containers, {} running",
@@ -98,7 +101,13 @@ async fn serve(args: &[String], mut config: Config, level: &LogLevel) -> Result<
         tokio::select! {
             _ = term.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hup.recv() => reload(args, &mut config, &engine, level),
+            _ = hup.recv() => {
+                reload(args, &mut config, &engine, level);
+                // The plugins that there were stay where one of the new is not there.
+                if let Err(error) = api.authorization.load(&config.authorization).await {
+                    tracing::error!("authorization plugins kept as they are: {error}");
+                }
+            }
         }
     }
     tracing::info!("ending");
@@ -126,7 +135,8 @@ async fn accept(listener: Arc<Listener>, api: Arc<Api>) {
                 tokio::spawn(async move {
                     match incoming.stream().await {
                         Ok(stream) => {
-                            if let Err(error) = proa_api::serve(api, stream).await {
+                            let peer = Peer { certificates: stream.certificates() };
+                            if let Err(error) = proa_api::serve(api, stream, peer).await {
                                 tracing::debug!(%error, "a connection broke");
                             }
                         }

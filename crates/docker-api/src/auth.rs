@@ -9,19 +9,19 @@ use base64::{alphabet, engine::DecodePaddingMode};
 #[serde(default)]
 #[allow(missing_docs, reason = "the fields are the Engine API's own")]
 pub struct AuthConfig {
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "crate::wire::nullable", skip_serializing_if = "String::is_empty")]
     pub username: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "crate::wire::nullable", skip_serializing_if = "String::is_empty")]
     pub password: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "crate::wire::nullable", skip_serializing_if = "String::is_empty")]
     pub auth: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "crate::wire::nullable", skip_serializing_if = "String::is_empty")]
     pub email: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "crate::wire::nullable", skip_serializing_if = "String::is_empty")]
     pub serveraddress: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "crate::wire::nullable", skip_serializing_if = "String::is_empty")]
     pub identitytoken: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "crate::wire::nullable", skip_serializing_if = "String::is_empty")]
     pub registrytoken: String,
 }
 
@@ -66,7 +66,7 @@ pub fn decode_auth(header: &str) -> Result<AuthConfig, HeaderError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(AuthConfig::default());
     }
-    serde_json::from_slice(&bytes).map_err(HeaderError::Json)
+    crate::from_slice(&bytes).map_err(HeaderError::Json)
 }
 
 /// Writes the header's value.
@@ -87,5 +87,8 @@ mod tests {
         assert_eq!(decode_auth(text.trim_end_matches('=')).unwrap(), auth);
         assert_eq!(decode_auth("").unwrap(), AuthConfig::default());
         assert!(decode_auth("***").is_err());
+        let null = URL_SAFE.encode(r#"{"Username":"me","password":null,"serverAddress":"x"}"#);
+        let read = decode_auth(&null).unwrap();
+        assert_eq!((&*read.username, &*read.password, &*read.serveraddress), ("me", "", "x"));
     }
 }

@@ -65,15 +65,37 @@ pub struct ContainerConfig {
 }
 
 /// Body of `POST /containers/create`.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 #[allow(missing_docs, reason = "the fields are the Engine API's own")]
 pub struct ContainerCreateRequest {
     #[serde(flatten)]
     pub config: ContainerConfig,
-    #[serde(rename = "HostConfig", default, deserialize_with = "nullable")]
+    #[serde(rename = "HostConfig")]
     pub host_config: HostConfig,
-    #[serde(rename = "NetworkingConfig", default, deserialize_with = "nullable")]
+    #[serde(rename = "NetworkingConfig")]
     pub networking_config: NetworkingConfig,
+}
+
+/// What a create request has beside the configuration.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct BesideConfig {
+    #[serde(deserialize_with = "nullable")]
+    host_config: HostConfig,
+    #[serde(deserialize_with = "nullable")]
+    networking_config: NetworkingConfig,
+}
+
+impl ContainerCreateRequest {
+    /// Reads the body as [`crate::from_slice`] reads documents: the two parts, which are flat in one, after each other.
+    ///
+    /// # Errors
+    /// What is not the document, and where.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let config = crate::from_slice(bytes)?;
+        let BesideConfig { host_config, networking_config } = crate::from_slice(bytes)?;
+        Ok(Self { config, host_config, networking_config })
+    }
 }
 
 crate::wire::wire! {
@@ -236,8 +258,8 @@ mod tests {
 
     #[test]
     fn null_must_be_read_as_zero_and_words_as_a_list() {
-        let read: ContainerCreateRequest = serde_json::from_str(
-            r#"{"Image":"busybox","Cmd":"ls","Entrypoint":["a","b"],"Env":null,"Tty":null,"Labels":null,
+        let read = ContainerCreateRequest::from_slice(
+            br#"{"Image":"busybox","Cmd":"ls","Entrypoint":["a","b"],"Env":null,"Tty":null,"Labels":null,
                "HostConfig":{"Binds":null,"PortBindings":{"80/tcp":null},"Mounts":null,"PidsLimit":null,"ConsoleSize":[0,0]},
                "NetworkingConfig":{"EndpointsConfig":{"default":null}}}"#,
         )
@@ -245,7 +267,7 @@ mod tests {
         assert_eq!(read.config.cmd.as_deref(), Some(&["ls".to_owned()][..]));
         assert_eq!(read.config.entrypoint.as_ref().map(Vec::len), Some(2));
         assert_eq!(read.host_config.port_bindings["80/tcp"], None);
-        let empty: ContainerCreateRequest = serde_json::from_str("{\"HostConfig\":null}").unwrap();
+        let empty = ContainerCreateRequest::from_slice(b"{\"HostConfig\":null}").unwrap();
         assert_eq!(empty, ContainerCreateRequest::default());
     }
 

@@ -11,7 +11,7 @@ crate::wire::wire! {
         attach_stderr: bool;
         attach_stdout: bool;
         detach: bool;
-        #[serde(alias = "detachKeys")] detach_keys: String;
+        detach_keys: String;
         env: Option<Vec<String>>;
         working_dir: String;
         cmd: Option<Vec<String>>;

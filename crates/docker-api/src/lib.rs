@@ -11,11 +11,13 @@ mod auth;
 mod container;
 mod exec;
 mod filters;
+mod fold;
 mod frame;
 mod host_config;
 mod image;
 mod message;
 mod network;
+mod plugin;
 mod stats;
 mod system;
 mod usage;
@@ -32,6 +34,7 @@ pub use container::{
 };
 pub use exec::{ExecCreate, ExecInspect, ExecProcess, ExecStart, IdResponse};
 pub use filters::{FilterError, Filters};
+pub use fold::from_slice;
 pub use frame::{Frame, FrameDecoder, FrameError, HEADER_LEN, Stream, header};
 pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, DriverConfig, HostConfig, LogConfig, Mount, PortBinding,
@@ -46,6 +49,7 @@ pub use network::{
     EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer, NetworkCreateResponse,
     NetworkingConfig, NetworksPruned,
 };
+pub use plugin::{AuthorizationRequest, AuthorizationResponse, PluginManifest};
 pub use stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, StorageStats,
     ThrottlingData,

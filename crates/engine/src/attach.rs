@@ -129,7 +129,12 @@ impl Engine {
     /// # Errors
     /// [`Error::Conflict`] when it does not run.
     pub async fn resize(&self, container: &str, rows: u16, columns: u16) -> Result<(), Error> {
-        let live = self.find(container)?.running()?;
+        let container = self.find(container)?;
+        let live = container.running()?;
+        if !container.with(|record| record.spec.tty) {
+            // Docker takes the size of a terminal that is not there.
+            return Ok(());
+        }
         let size = proa_shim::TerminalSize { rows, columns };
         blocking(move || Ok(live.shim.resize(None, size)?)).await
     }

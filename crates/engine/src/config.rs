@@ -84,7 +84,7 @@ pub struct EngineConfig {
 }
 
 /// Our own runtime's names: the second and third are those that docker's clients know for the default one.
-const OWN: [&str; 3] = ["proa", "runc", "io.containerd.runc.v2"];
+pub const OWN_RUNTIME: [&str; 3] = ["proa", "runc", "io.containerd.runc.v2"];
 
 impl EngineConfig {
     /// The runtime of a name. One that was registered wins over a name that docker gives its own.
@@ -93,7 +93,7 @@ impl EngineConfig {
             Some(Runtime { path, args }) => {
                 Ok(RuntimeChoice::Foreign { path: path.clone(), args: args.clone() })
             }
-            None if OWN.contains(&name) => Ok(RuntimeChoice::Builtin),
+            None if OWN_RUNTIME.contains(&name) => Ok(RuntimeChoice::Builtin),
             None => Err(Error::Invalid(format!("unknown or invalid runtime name: {name}"))),
         }
     }

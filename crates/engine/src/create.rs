@@ -54,6 +54,7 @@ impl Engine {
         let mut warnings = Vec::new();
         self.complete(&mut spec);
         self.check(&mut spec, &mut warnings)?;
+        self.settle_links(&mut spec, &mut warnings)?;
         self.name_host(&mut spec);
         let command = plan::command(&spec, &image.config.config)?;
         inherit(&mut spec, &image);

@@ -12,6 +12,7 @@ use crate::leaving::Leaving;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::pull::Fetching;
+use crate::record::ContainerRecord;
 use crate::trees::Trees;
 use proa_distribution::Registry;
 use proa_image::ImageStore;
@@ -20,6 +21,7 @@ use proa_oci::runtime::Seccomp;
 use proa_runtime::seccomp::{self, Conditions};
 use proa_shim::Spawner;
 use proa_state::Store;
+use proa_types::ContainerId;
 use proa_volume::Volumes;
 use std::collections::HashMap;
 use std::fs::DirBuilder;
@@ -135,6 +137,16 @@ impl Engine {
 
     pub(crate) fn index(&self) -> RwLockWriteGuard<'_, Index> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who is linked to a container.
+    pub(crate) fn linking(&self, id: &ContainerId) -> Vec<ContainerId> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).linking(id)
+    }
+
+    /// A container has other links than before.
+    pub(crate) fn relink(&self, before: &ContainerRecord, after: &ContainerRecord) {
+        self.index().relink(before, after);
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {

@@ -167,6 +167,8 @@ impl Engine {
             cgroup_v1: self.cgroup_v1,
             host_queues: std::path::Path::new("/dev/mqueue").exists(),
             default_ulimits: &config.ulimits,
+            // What does not run any more is not told of.
+            links: self.link_environment(&record).unwrap_or_default(),
             bounding: self.bounding,
         };
         let base = plan::plan(&record, &facts)?.process.unwrap_or_default();

@@ -2,6 +2,8 @@
 
 use crate::Error;
 use crate::container::Container;
+use crate::links::Links;
+use crate::record::ContainerRecord;
 use crate::userns::Taken;
 use proa_types::{ContainerId, SandboxId};
 use std::collections::hash_map::Entry;
@@ -18,6 +20,7 @@ pub(crate) struct Index {
     by_sandbox: HashMap<SandboxId, ContainerId>,
     /// Ids of the host that are one container's.
     taken: Taken,
+    links: Links,
 }
 
 impl Index {
@@ -52,12 +55,15 @@ impl Index {
                 self.taken.hold(range.outside, range.size, &record.id);
             }
         });
+        container.with(|record| self.links.insert(record));
         self.by_id.insert(container.id.as_str().to_owned(), container);
     }
 
     /// Forgets a container, and its name unless another has it.
     pub(crate) fn remove(&mut self, id: &ContainerId, name: &str) {
-        self.by_id.remove(id.as_str());
+        if let Some(container) = self.by_id.remove(id.as_str()) {
+            container.with(|record| self.links.remove(record));
+        }
         self.taken.free(id);
         if self.by_name.get(name) == Some(id) {
             self.by_name.remove(name);
@@ -84,6 +90,28 @@ impl Index {
         self.by_sandbox.get(sandbox).and_then(|id| self.by_id.get(id.as_str())).cloned()
     }
 
+    /// Who is linked to a container.
+    pub(crate) fn linking(&self, id: &ContainerId) -> Vec<ContainerId> {
+        self.links.parents(id)
+    }
+
+    /// A container has other links than before.
+    pub(crate) fn relink(&mut self, before: &ContainerRecord, after: &ContainerRecord) {
+        self.links.remove(before);
+        self.links.insert(after);
+    }
+
+    /// The container that a link names `PARENT/ALIAS`.
+    fn by_link(&self, name: &str) -> Option<&Arc<Container>> {
+        let (parent, alias) = name.split_once('/')?;
+        let parent = self.by_id.get(self.by_name.get(parent)?.as_str())?;
+        let child = parent.with(|record| {
+            let link = record.spec.host.links.iter().find(|link| link.alias == alias);
+            link.map(|link| link.container.clone())
+        });
+        self.by_id.get(&child?)
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {
         self.by_id.values().cloned().collect()
     }
@@ -96,6 +124,9 @@ impl Index {
         }
         let name = text.strip_prefix('/').unwrap_or(text);
         if let Some(container) = self.by_name.get(name).and_then(|id| self.by_id.get(id.as_str())) {
+            return Ok(Arc::clone(container));
+        }
+        if let Some(container) = self.by_link(name) {
             return Ok(Arc::clone(container));
         }
         if text.is_empty() {

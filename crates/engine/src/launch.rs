@@ -150,6 +150,7 @@ impl Engine {
         match started {
             Ok((started, noted)) => {
                 self.settle(container, ready, noted);
+                self.tell_parents(container);
                 passage("start.record");
                 Ok(started.events)
             }
@@ -178,6 +179,7 @@ impl Engine {
             cgroup_v1: self.cgroup_v1,
             host_queues: Path::new("/dev/mqueue").exists(),
             default_ulimits: &self.config().ulimits,
+            links: self.link_environment(record)?,
             bounding: self.bounding,
         };
         let mut spec = plan::plan(record, &facts)?;
@@ -348,6 +350,7 @@ impl Engine {
             cgroup_v1: self.cgroup_v1,
             host_queues: std::path::Path::new("/dev/mqueue").exists(),
             default_ulimits: &[],
+            links: Vec::new(),
             bounding: self.bounding,
         };
         let spec = plan::plan(&record, &facts)?;

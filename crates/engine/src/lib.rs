@@ -26,6 +26,7 @@ mod journal;
 mod launch;
 mod leaving;
 mod lifecycle;
+mod links;
 mod list;
 mod logs;
 mod metrics;
@@ -58,7 +59,7 @@ mod wait;
 
 pub use attach::{AttachOptions, AttachStream, Replay};
 pub use changes::CommitOptions;
-pub use config::{EngineConfig, Runtime};
+pub use config::{EngineConfig, OWN_RUNTIME, Runtime};
 pub use create::Created;
 pub use ended::Ended;
 pub use engine::{Engine, Parts, failpoints};

@@ -40,7 +40,8 @@ impl Engine {
         }
         let gateway = endpoint.map(|endpoint| IpAddr::V4(endpoint.gateway));
         let extra = host.extra_hosts.iter().map(|text| ExtraHost::parse(text, gateway));
-        let extra = extra.collect::<Result<_, _>>().map_err(|e| Error::Invalid(e.to_string()))?;
+        let mut extra: Vec<_> = extra.collect::<Result<_, _>>().map_err(|e| Error::Invalid(e.to_string()))?;
+        extra.extend(self.link_hosts(record));
         let domainname = Some(record.spec.domainname.clone()).filter(|name| !name.is_empty());
         let addresses = endpoint.map(|endpoint| IpAddr::V4(endpoint.address)).into_iter().collect();
         write("hosts", proa_network::hosts_file(&HostsFile { hostname, domainname, addresses, extra }))

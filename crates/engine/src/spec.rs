@@ -33,6 +33,8 @@ plain! {
         pub attach: [bool; 3],
         /// Ports named.
         pub exposed_ports: BTreeSet<PortSpec>,
+        /// How the request writes those that it writes otherwise, as `80` for `80/tcp`.
+        pub exposed_as: BTreeMap<PortSpec, String>,
         /// Whether there is a terminal.
         pub tty: bool,
         /// Whether standard input stays open.
@@ -103,6 +105,8 @@ plain! {
         pub dns_search: Vec<String>,
         /// `NAME:ADDRESS`.
         pub extra_hosts: Vec<String>,
+        /// Containers of the default bridge that are named here.
+        pub links: Vec<LinkSpec>,
         /// Supplementary groups.
         pub group_add: Vec<String>,
         /// `private`, `shareable`, `none`, `host`, `container:X`.
@@ -157,6 +161,14 @@ plain! {
         pub isolation: String,
         /// Limits.
         pub resources: ResourceSpec,
+    }
+
+    /// A link to another container of the default bridge.
+    pub struct LinkSpec {
+        /// The other: in a request what the user typed, then its id.
+        pub container: String,
+        /// Its name here.
+        pub alias: String,
     }
 
     /// A mount in the long form.

@@ -107,7 +107,8 @@ impl Engine {
         layers: &[Digest],
     ) -> Result<(), Error> {
         let kind = Kind { layers: layers.to_vec(), volatile: record.ephemeral };
-        let usual = record.spec.host.runtime == "proa" && record.userns.is_none();
+        let runtime = self.config().runtime(&record.spec.host.runtime);
+        let usual = matches!(runtime, Ok(proa_shim::RuntimeChoice::Builtin)) && record.userns.is_none();
         let (tree, forgotten) = if usual { self.trees.take(&kind) } else { (None, Vec::new()) };
         forgotten.into_iter().for_each(|tree| self.discard_tree(tree));
         if let Some(tree) = tree {

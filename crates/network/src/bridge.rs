@@ -64,6 +64,11 @@ impl Bridge {
         firewall::obstacles(&self.config.table, &self.config.name)
     }
 
+    /// Whether its containers reach each other.
+    pub fn lets_containers_talk(&self) -> bool {
+        self.config.inter_container
+    }
+
     /// Whether it has endpoints, also such as are being made or removed.
     pub fn is_used(&self) -> bool {
         !self.state().endpoints.is_empty()

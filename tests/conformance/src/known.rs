@@ -65,7 +65,7 @@ static PLACES: &[Place] = &[
     ("POST /containers/prune", "ContainersDeleted", "null", NIL),
     ("POST /images/prune", "ImagesDeleted", "null", NIL),
     ("POST /networks/prune", "NetworksDeleted", "null", NIL),
-    ("POST /volumes/prune", "VolumesDeleted", "null", NIL),
+    ("GET /containers/{id}/changes", "", "null", NIL),
     ("GET /info", "GenericResources", "null", NIL),
     ("GET /info", "Plugins.Authorization", "null", NIL),
     ("GET /volumes", "Volumes.*.Labels", "null", NIL),

@@ -51,8 +51,18 @@ impl<'a> Route<'a> {
     }
 }
 
-/// Whether a path fits a pattern; the names of images and plug-ins have slashes in them.
+/// Whether a path fits a pattern; the names of images and plug-ins have slashes in them, and those of links.
 fn fits(pattern: &str, path: &str) -> bool {
+    if matches!(pattern, "/containers/{id}" | "/containers/{id}/json") {
+        let after = pattern.trim_start_matches("/containers/{id}");
+        let link = path.strip_prefix("/containers/").and_then(|rest| rest.strip_suffix(after));
+        let (parent, alias) = link.and_then(|link| link.split_once('/')).unwrap_or_default();
+        let others =
+            ["json", "archive", "attach", "changes", "checkpoints", "export", "logs", "stats", "top"];
+        if !parent.is_empty() && !alias.is_empty() && !alias.contains('/') && !others.contains(&alias) {
+            return true;
+        }
+    }
     if let Some((before, after)) = pattern.split_once("{name}")
         && (before == "/images/" || before == "/plugins/" || before == "/distribution/")
     {

@@ -42,7 +42,10 @@ pub(crate) fn inspect(view: &ContainerView, engine: &Engine) -> ContainerInspect
             .unwrap_or_else(|| "linux".into()),
         app_armor_profile: apparmor(&record.spec.host.security_opt),
         exec_ids: super::nullable(view.execs.iter().map(ToString::to_string).collect()),
-        host_config: host_config(&record.spec),
+        host_config: wire::HostConfig {
+            links: super::nullable(engine.links(record)),
+            ..host_config(&record.spec)
+        },
         graph_driver: wire::GraphDriver {
             data: Some(view.driver.data.clone()),
             name: view.driver.name.clone(),
@@ -210,7 +213,7 @@ pub(crate) fn summary(view: &ContainerView, engine: &Engine, version: Version) -
     }
     ContainerSummary {
         id: record.id.to_string(),
-        names: vec![format!("/{}", record.name)],
+        names: std::iter::once(format!("/{}", record.name)).chain(engine.link_names(&record.id)).collect(),
         image: name,
         image_id: record.image.to_string(),
         command: command(record),

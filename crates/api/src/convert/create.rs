@@ -5,8 +5,8 @@ use crate::error::Failure;
 use proa_docker_api::{self as wire, ContainerConfig, ContainerCreateRequest, HostConfig};
 use proa_engine::HealthCheck;
 use proa_engine::spec::{
-    ContainerSpec, DeviceRequest, DeviceSpec, DeviceValue, HostPort, HostSpec, MountSpec, ResourceSpec,
-    RestartPolicy, Ulimit,
+    ContainerSpec, DeviceRequest, DeviceSpec, DeviceValue, HostPort, HostSpec, LinkSpec, MountSpec,
+    ResourceSpec, RestartPolicy, Ulimit,
 };
 use proa_types::PortSpec;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// What a create request asks for. Options that are known and not honoured are refused by name.
 pub(crate) fn spec(request: ContainerCreateRequest) -> Result<ContainerSpec, Failure> {
     let ContainerCreateRequest { config, host_config: host, networking_config } = request;
-    refuse(&config, &host)?;
+    refuse(&host)?;
     let network_mode = host.network_mode.clone();
     let mac = networking_config
         .endpoints_config
@@ -31,6 +31,7 @@ pub(crate) fn spec(request: ContainerCreateRequest) -> Result<ContainerSpec, Fai
         domainname: config.domainname,
         user: config.user,
         attach: [config.attach_stdin, config.attach_stdout, config.attach_stderr],
+        exposed_as: written_otherwise(config.exposed_ports.keys())?,
         exposed_ports: config.exposed_ports.keys().map(|port| parse(port)).collect::<Result<_, _>>()?,
         tty: config.tty,
         open_stdin: config.open_stdin,
@@ -50,18 +51,21 @@ pub(crate) fn spec(request: ContainerCreateRequest) -> Result<ContainerSpec, Fai
     })
 }
 
-fn refuse(config: &ContainerConfig, host: &HostConfig) -> Result<(), Failure> {
-    let unsupported = |what: &str| {
-        let status = hyper::StatusCode::NOT_IMPLEMENTED;
-        Err(Failure::new(status, format!("{what} is not supported by this version of Proa")))
+/// Ports that are not written as we write them: inspect shows them as they came.
+fn written_otherwise<'a>(
+    ports: impl Iterator<Item = &'a String>,
+) -> Result<BTreeMap<PortSpec, String>, Failure> {
+    let parsed = ports.map(|text| Ok((parse(text)?, text.clone())));
+    let differs = |pair: &Result<(PortSpec, String), Failure>| {
+        pair.as_ref().map_or(true, |(port, text)| port.to_string() != *text)
     };
-    if host.links.as_ref().is_some_and(|links| !links.is_empty()) {
-        return unsupported("--link (containers of the default bridge are reached by address)");
-    }
+    parsed.filter(differs).collect()
+}
+
+fn refuse(host: &HostConfig) -> Result<(), Failure> {
     if !matches!(host.isolation.as_str(), "" | "default") {
         return Err(Failure::bad(format!("invalid isolation {:?}: Linux has default only", host.isolation)));
     }
-    let _ = config;
     Ok(())
 }
 
@@ -139,6 +143,7 @@ fn host_spec(host: HostConfig, network_mode: String) -> Result<HostSpec, Failure
         dns_options: list(host.dns_options),
         dns_search: list(host.dns_search),
         extra_hosts: list(host.extra_hosts),
+        links: list(host.links).iter().map(|link| parse_link(link)).collect::<Result<_, _>>()?,
         group_add: list(host.group_add),
         ipc_mode: host.ipc_mode,
         pid_mode: host.pid_mode,
@@ -198,6 +203,22 @@ fn wire_device_request(request: &DeviceRequest) -> wire::DeviceRequest {
         capabilities: nullable(request.capabilities.clone()),
         options: request.options.clone(),
     }
+}
+
+/// A link: `NAME[:ALIAS]`, or `/NAME:/PARENT/ALIAS` as inspect shows it.
+fn parse_link(text: &str) -> Result<LinkSpec, Failure> {
+    let bad = || Failure::bad(format!("bad format for links: {text}"));
+    if text.is_empty() {
+        return Err(Failure::bad("empty string specified for links"));
+    }
+    let (name, alias) = text.split_once(':').unwrap_or((text, text));
+    let alias = if text.starts_with('/') { alias.rsplit('/').next().unwrap_or_default() } else { alias };
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
+    // It becomes a line of a file and the name of a variable.
+    if alias.is_empty() || !alias.chars().all(plain) {
+        return Err(bad());
+    }
+    Ok(LinkSpec { container: name.trim_start_matches('/').into(), alias: alias.into() })
 }
 
 /// When a container is to be started again.
@@ -275,7 +296,11 @@ pub(crate) fn config(spec: &ContainerSpec, id: &str) -> ContainerConfig {
         attach_stdin,
         attach_stdout,
         attach_stderr,
-        exposed_ports: unit(spec.exposed_ports.iter()),
+        exposed_ports: unit(
+            spec.exposed_ports
+                .iter()
+                .map(|port| spec.exposed_as.get(port).cloned().unwrap_or_else(|| port.to_string())),
+        ),
         tty: spec.tty,
         open_stdin: spec.open_stdin,
         stdin_once: spec.stdin_once,

@@ -1,6 +1,6 @@
 //! Containers.
 
-use crate::body::{Answer, document, empty, json, ok, streamed, typed, with};
+use crate::body::{Answer, document_as, empty, json, ok, streamed, typed, with};
 use crate::convert::{container, create as wire_create};
 use crate::error::Failure;
 use crate::server::{Call, Version};
@@ -42,7 +42,8 @@ pub(crate) async fn list(call: Call) -> Handled {
 pub(crate) async fn create(call: Call) -> Handled {
     let Call { api, request, query, version, .. } = call;
     // Before anything is refused: a client that still writes when the connection closes would not read why.
-    let mut request: ContainerCreateRequest = document(request.into_body()).await?;
+    let body = request.into_body();
+    let mut request = document_as(body, ContainerCreateRequest::from_slice).await?;
     if let Some(check) = request.config.healthcheck.as_mut().filter(|_| version < Version(1, 44)) {
         // Versions before did not know it.
         check.start_interval = 0;
@@ -148,10 +149,8 @@ pub(crate) async fn wait(call: Call) -> Handled {
 
 pub(crate) async fn remove(call: Call) -> Handled {
     if call.query.flag("link") {
-        return Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "removing a link is not supported by this version of Proa",
-        ));
+        call.engine().remove_link(call.name()).await?;
+        return no_content();
     }
     let options = RemoveOptions { force: call.query.flag("force"), volumes: call.query.flag("v") };
     call.engine().timed(Action::Delete, call.engine().remove(call.name(), options)).await?;

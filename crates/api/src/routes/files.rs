@@ -96,7 +96,8 @@ pub(crate) async fn changes(call: Call) -> Handled {
             ChangeKind::Deleted => 2,
         },
     };
-    ok(&changes.iter().map(wire).collect::<Vec<_>>())
+    // Docker says null where nothing has changed.
+    ok(&crate::convert::nullable(changes.iter().map(wire).collect::<Vec<_>>()))
 }
 
 /// An image of a container. It is made to its end whoever waits for it: the container may stand still meanwhile.

@@ -72,7 +72,7 @@ pub(crate) async fn info(call: Call) -> Handled {
         plugins: wire::Plugins {
             volume: list(&["local"]),
             network: list(&["bridge", "host", "null"]),
-            authorization: None,
+            authorization: crate::convert::nullable(call.api.authorization.names()),
             log: list(&LogDriver::LISTED.map(LogDriver::name)),
         },
         memory_limit: true,
@@ -158,12 +158,11 @@ fn registries(config: &proa_engine::EngineConfig) -> wire::RegistryConfig {
     }
 }
 
-/// The runtimes by name: ours and those that were registered.
+/// The runtimes by name: ours, under all its names, and those that were registered.
 fn runtimes(config: &proa_engine::EngineConfig) -> BTreeMap<String, wire::RuntimeInfo> {
-    let mut runtimes = BTreeMap::from([(
-        "proa".to_owned(),
-        wire::RuntimeInfo { path: "proa".into(), ..wire::RuntimeInfo::default() },
-    )]);
+    let own = || wire::RuntimeInfo { path: "proa".into(), ..wire::RuntimeInfo::default() };
+    let mut runtimes: BTreeMap<_, _> =
+        proa_engine::OWN_RUNTIME.iter().map(|name| ((*name).to_owned(), own())).collect();
     for (name, runtime) in &config.runtimes {
         let path = runtime.path.display().to_string();
         runtimes.insert(

@@ -31,7 +31,7 @@ pub(crate) async fn volumes_prune(call: Call) -> Handled {
         filters.0.remove("all");
     }
     let pruned = call.engine().volumes_prune(&filters, named).await?;
-    ok(&VolumesPruned { volumes_deleted: nullable(pruned.removed), space_reclaimed: pruned.freed })
+    ok(&VolumesPruned { volumes_deleted: Some(pruned.removed), space_reclaimed: pruned.freed })
 }
 
 pub(crate) async fn networks_prune(call: Call) -> Handled {

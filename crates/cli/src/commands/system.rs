@@ -83,6 +83,9 @@ pub(crate) async fn info(app: &App) -> Result<()> {
         line(format!(" {key}: {value}"));
     }
     line(format!("Logging Driver: {}", info.logging_driver));
+    if let Some(plugins) = &info.plugins.authorization {
+        line(format!("Plugins:\n  Authorization: {}", plugins.join(" ")));
+    }
     line(format!("Cgroup Driver: {}", info.cgroup_driver));
     line(format!("Cgroup Version: {}", info.cgroup_version));
     let runtimes: Vec<&str> = info.runtimes.keys().map(String::as_str).collect();

@@ -39,6 +39,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) host_queues: bool,
     /// Limits of containers that name none.
     pub(crate) default_ulimits: &'a [crate::spec::Ulimit],
+    /// Variables that tell of containers it is linked to.
+    pub(crate) links: Vec<String>,
     /// Capabilities that the engine may hand on, as a mask.
     pub(crate) bounding: u64,
 }

@@ -79,6 +79,7 @@ pub(super) fn process(
     if spec.tty {
         base.push("TERM=xterm".into());
     }
+    base.extend(facts.links.iter().cloned());
     for entry in &spec.env {
         merge(&mut base, entry);
     }

@@ -18,6 +18,7 @@ pub(super) fn facts() -> Facts<'static> {
         cgroup_v1: false,
         host_queues: true,
         default_ulimits: &[],
+        links: Vec::new(),
         bounding: (1 << 41) - 1,
     }
 }

@@ -173,7 +173,7 @@ fn plain() {
 }
 
 /// Starts a daemon that is expected to end by itself.
-fn try_start(dir: &Path, args: &[&str]) -> Output {
+pub(crate) fn try_start(dir: &Path, args: &[&str]) -> Output {
     std::fs::create_dir_all(dir).unwrap();
     let mut command = Command::new(proa_e2e::proa());
     command.arg("daemon").arg("--data-root").arg(dir.join("data")).arg("--exec-root").arg(dir.join("exec"));

@@ -3,6 +3,7 @@
 mod answers;
 mod archives;
 mod attach;
+mod authorization;
 mod contexts;
 mod daemon;
 mod devices;
@@ -17,6 +18,7 @@ mod health;
 mod images;
 mod lifecycle;
 mod limits;
+mod links;
 mod logs;
 mod network;
 mod prepared;
@@ -52,6 +54,7 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     limits::add(suite);
     devices::add(suite);
     users::add(suite);
+    links::add(suite);
     network::add(suite);
     volumes::add(suite);
     whole_volumes::add(suite);
@@ -71,5 +74,6 @@ pub(crate) fn add(suite: &mut proa_e2e::Suite) {
     contexts::add(suite);
     ssh::add(suite);
     doctor::add(suite);
+    authorization::add(suite);
     answers::add(suite);
 }
