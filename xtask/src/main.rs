@@ -4,6 +4,7 @@
 //! does, and caches it. Each task ends by saying what passed.
 
 mod bench;
+mod clients;
 mod fixtures;
 mod shell;
 mod test;
@@ -25,6 +26,8 @@ usage: cargo xtask TASK
   fuzz [TARGET] [--seconds N]
                       feeds parsers mutated input: one target or all, each for N seconds (60)
   test vm [FILTERS]   runtime and engine tests in a small VM: pure cgroup v2, AppArmor, an older kernel
+  test clients [NAME [FILTER]] [--against dockerd [--write]]
+                      the suites of docker-py, aiodocker and bollard; what passes with dockerd must pass with ours
   bench NAME          start | scale";
 
 fn main() -> ExitCode {
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["verify"] => verify::verify(),
         ["fix"] => verify::fix(),
+        ["test", "clients", rest @ ..] => clients::clients(rest),
         ["test", rest @ ..] => test::test(rest),
         ["fuzz", rest @ ..] => test::fuzz(rest),
         ["bench", name, rest @ ..] => bench::bench(name, rest),

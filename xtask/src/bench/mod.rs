@@ -1,7 +1,7 @@
 //! Benchmarks: tables with peers and floors measured in the same run. Quote ratios: the machine is noisy.
 
 mod memory;
-mod peer;
+pub(crate) mod peer;
 mod scale;
 mod start;
 mod table;

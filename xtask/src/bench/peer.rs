@@ -42,6 +42,24 @@ impl Peer {
         Self::engine("dockerd", vec!["/usr/bin/docker".into()], daemon, dir).map(Some)
     }
 
+    /// An engine for other people's tests: ours, or Debian's dockerd.
+    pub(crate) fn under_test(program: &Path, reference: bool, dir: &Path, options: &[&str]) -> Outcome<Self> {
+        if !program.is_file() {
+            return Err(format!("{} is not installed", program.display()));
+        }
+        let mut daemon = Command::new(program);
+        daemon.args(if reference {
+            &["--bip", "172.29.0.1/16"][..]
+        } else {
+            &["daemon", "--bip", "10.231.9.1/24"]
+        });
+        daemon.args(options);
+        if reference {
+            return Self::engine("dockerd", vec!["/usr/bin/docker".into()], daemon, dir);
+        }
+        Self::engine("proa", vec![program.display().to_string()], daemon, dir)
+    }
+
     /// Debian's podman; none where it is not installed.
     pub(crate) fn podman(dir: &Path) -> Option<Self> {
         let Some(program) = which("podman") else {
@@ -95,6 +113,11 @@ impl Peer {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(peer)
+    }
+
+    /// The socket, as `DOCKER_HOST` has it.
+    pub(crate) fn host(&self) -> &str {
+        self.host.as_deref().unwrap_or_default()
     }
 
     /// The client's command.
