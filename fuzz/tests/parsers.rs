@@ -207,9 +207,9 @@ fn fuzz_api_bodies() {
     let exec = br#"{"AttachStdout":true,"DetachKeys":"ctrl-p","Cmd":["a"],"Env":["x=y"],"WorkingDir":"/"}"#;
     let filters = br#"{"label":["a=b"],"name":{"x":true}}"#;
     run("api_bodies", &[create, exec, filters], |bytes| {
-        if let Ok(create) = serde_json::from_slice::<proa_docker_api::ContainerCreateRequest>(bytes) {
+        if let Ok(create) = proa_docker_api::ContainerCreateRequest::from_slice(bytes) {
             let again = serde_json::to_vec(&create).unwrap();
-            assert!(serde_json::from_slice::<proa_docker_api::ContainerCreateRequest>(&again).is_ok());
+            assert!(proa_docker_api::ContainerCreateRequest::from_slice(&again).is_ok());
         }
         let _ = serde_json::from_slice::<proa_docker_api::ExecCreate>(bytes);
         let _ = serde_json::from_slice::<proa_docker_api::VolumeCreate>(bytes);
