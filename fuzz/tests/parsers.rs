@@ -211,8 +211,8 @@ fn fuzz_api_bodies() {
             let again = serde_json::to_vec(&create).unwrap();
             assert!(proa_docker_api::ContainerCreateRequest::from_slice(&again).is_ok());
         }
-        let _ = serde_json::from_slice::<proa_docker_api::ExecCreate>(bytes);
-        let _ = serde_json::from_slice::<proa_docker_api::VolumeCreate>(bytes);
+        let _ = proa_docker_api::from_slice::<proa_docker_api::ExecCreate>(bytes);
+        let _ = proa_docker_api::from_slice::<proa_docker_api::VolumeCreate>(bytes);
         if let Ok(filters) = proa_docker_api::Filters::decode(text(bytes)) {
             assert_eq!(proa_docker_api::Filters::decode(&filters.encode()).unwrap(), filters);
         }
