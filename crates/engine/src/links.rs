@@ -47,7 +47,7 @@ impl Links {
 
 /// A link whose other end exists.
 struct Linked {
-    record: ContainerRecord,
+    record: Arc<ContainerRecord>,
     alias: String,
 }
 
@@ -215,7 +215,7 @@ impl Engine {
         let parent = self.find(parent)?;
         let _operation = parent.operation.lock().await;
         let before = parent.record();
-        let mut after = before.clone();
+        let mut after = ContainerRecord::clone(&before);
         after.spec.host.links.retain(|link| link.alias != alias);
         self.record_in_store(&after)?;
         let names = Linked { record: child.record(), alias: alias.to_owned() }.names();
