@@ -1,7 +1,7 @@
 //! User namespaces of containers: `userns-remap` of the daemon, `--userns host` and `--userns auto`.
 //!
 //! Files are kept as the container has them, whoever runs it: layers and volumes are mounted so that their ids are the
-//! host's that the container's are mapped to (ADR 0011). So one image serves every mapping, and nothing that reads the
+//! host's that the container's are mapped to (ADR 0012). So one image serves every mapping, and nothing that reads the
 //! layers themselves (commit, diff, the user tables) needs to know of any.
 
 mod pool;
