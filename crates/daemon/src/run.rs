@@ -72,11 +72,11 @@ async fn serve(args: &[String], mut config: Config, level: &LogLevel) -> Result<
     // Before anything is there that would stay behind if a socket is taken; clients wait until they are served.
     let listeners = listen::open(&config)?;
     let metrics = config.metrics.map(Metrics::open).transpose()?;
+    let authorization = Authorization::default();
+    authorization.load(&config.authorization).await.map_err(part("authorization"))?;
     let engine = compose(&config)?;
     let failed = |e: proa_engine::Error| Error::Part { part: "restoring containers", detail: e.to_string() };
     let restored = engine.restore().await.map_err(failed)?;
-    let authorization = Authorization::default();
-    authorization.load(&config.authorization).await.map_err(part("authorization"))?;
     let api =
         Arc::new(Api { engine: Arc::clone(&engine), version: env!("CARGO_PKG_VERSION"), authorization });
     let shown: Vec<&str> = listeners.iter().map(|listener| listener.address.as_str()).collect();
