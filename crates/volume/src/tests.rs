@@ -127,7 +127,7 @@ fn wrong_requests_leave_nothing() {
     let driver = VolumeSpec { driver: "nope".into(), ..named("data") };
     assert_eq!(
         volumes.create(&driver).unwrap_err().to_string(),
-        "error looking up volume plugin nope: plugin \"nope\" not found"
+        "create data: error looking up volume plugin nope: plugin \"nope\" not found"
     );
     let options = VolumeSpec { options: [("foo".to_owned(), String::new())].into(), ..named("data") };
     assert!(matches!(volumes.create(&options), Err(Error::Option(_))));
