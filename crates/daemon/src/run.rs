@@ -333,7 +333,9 @@ fn reload(args: &[String], config: &mut Config, engine: &Engine, level: &LogLeve
 /// Checks what can be checked without starting anything.
 pub(crate) fn validate(config: &Config) -> Result<(), Error> {
     driver(&config.storage_driver)?;
-    engine_config(config)?;
+    // Ids of `default` are set aside by the start, not by a look.
+    let userns_remap = config.userns_remap.clone().filter(|text| text != "default");
+    engine_config(&Config { userns_remap, ..config.clone() })?;
     bridge(config).map(drop)
 }
 

@@ -290,6 +290,10 @@ fn validates() {
     let out = check(r#"{"debug":true,"labels":["a=b"],"log-opts":{"max-size":"1m"},"hosts":["fd://"]}"#, &[]);
     out.fails(0, "configuration OK");
     check("", &[]).fails(0, "configuration OK");
+    let ids = || std::fs::read("/etc/subuid").unwrap_or_default();
+    let before = ids();
+    check(r#"{"userns-remap":"default"}"#, &[]).fails(0, "configuration OK");
+    assert!(ids() == before, "checking has set ids aside");
     for (text, key) in [
         (r#"{"no-such-key":1}"#, "no-such-key"),
         (r#"{"debug":"yes"}"#, "debug"),
@@ -298,7 +302,7 @@ fn validates() {
         (r#"{"storage-driver":"papyrus"}"#, "storage-driver"),
         (r#"{"bip":"here"}"#, "bip"),
         (r#"{"labels":["a=1","a=2"]}"#, "label"),
-        (r#"{"userns-remap":"default"}"#, "userns-remap"),
+        (r#"{"userns-remap":"no-such-user"}"#, "userns-remap"),
         ("{", path.as_str()),
     ] {
         check(text, &[]).fails(1, key);
